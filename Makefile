@@ -1,0 +1,43 @@
+PYTHON ?= python3
+MNIST := data/mnist
+QUICK := work_dirs/quickstart
+QUICK_CONFIG := configs/cluttered_mnist/dcn-k8-hint_1xb128-4e_cluttered-mnist.py
+QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
+MODELS := $(foreach model,coarse fine dcn-k8-hint,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py)
+
+PY := .venv/bin/python
+REQUIREMENTS := $(wildcard requirements/*.txt)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup data quickstart test clean
+
+help:  ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+setup: .venv/.complete  ## make .venv with everything that mmdcn needs
+
+.venv/.complete: $(REQUIREMENTS) setup.py
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --quiet --disable-pip-version-check uv
+	$(PY) -m uv pip install --python $(PY) $(addprefix -r ,$(REQUIREMENTS)) -e .
+	touch $@
+
+data: setup  ## put MNIST into data/mnist
+	$(PY) tools/dataset_converters/prepare_mnist.py --out $(MNIST)
+
+quickstart: $(QUICK)/metrics.json  ## train a small-budget DCN, test it, print a table, draw a picture
+	$(PY) tools/visualizations/draw_patches.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --out $(QUICK)/patches.png
+	$(PY) tools/analysis_tools/benchmark.py $(MODELS) --batch-sizes 1 64 --metrics dcn-k8-hint=$(QUICK)/metrics.json
+
+$(QUICK)/metrics.json: $(QUICK)/.trained
+	$(PY) tools/test.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --work-dir $(QUICK)/test --out $@ --out-item metrics
+
+$(QUICK)/.trained: | data
+	$(PY) tools/train.py $(QUICK_CONFIG) --work-dir $(QUICK) --resume
+	touch $@
+
+test: data  ## pass the tests
+	$(PY) -m pytest tests
+
+clean:  ## remove .venv and the quickstart's results; data stays
+	rm -rf .venv $(QUICK)

@@ -1,0 +1,3 @@
+from .cost import count_multiplications, interleaved_times
+
+__all__ = ['count_multiplications', 'interleaved_times']

@@ -1,0 +1,3 @@
+import mmpretrain.engine  # noqa: F401  (fills the parent registry)
+
+from .hooks import *  # noqa: F401,F403

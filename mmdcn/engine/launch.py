@@ -1,0 +1,57 @@
+"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+import argparse
+import os
+import os.path as osp
+
+import torch
+import torch.distributed as torch_dist
+from mmengine.config import Config, DictAction
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that every tool of OpenMMLab that runs a config has."""
+    parser.add_argument('--work-dir', help='where logs and checkpoints go; '
+                        './work_dirs/<name of the config> by default')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction,
+        help='override settings of the config, as in: train_dataloader.batch_size=64 '
+        'model.selector.k=4. Lists are written key="[a,b]", without blanks.')
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    # torch.distributed.launch passes the rank as an option, torchrun in the environment.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read ``args.config`` and apply the common arguments to it.
+
+    Args:
+        args: Has ``config`` and what :func:`add_common_arguments` adds.
+
+    Returns:
+        Config: Ready for a runner, but for what is special to training or testing.
+    """
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options is not None:
+        cfg.merge_from_dict(args.cfg_options)
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        if cfg.get(loader) is not None:
+            cfg[loader].setdefault('pin_memory', torch.cuda.is_available())
+            cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
+    cfg.launcher = args.launcher
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    if args.launcher == 'pytorch' and not torch.cuda.is_available():
+        _distribute_on_cpu(cfg)
+    return cfg
+
+
+def _distribute_on_cpu(cfg: Config) -> None:
+    """Start torchrun's processes on the CPU, for which MMEngine insists on a GPU."""
+    if not torch_dist.is_initialized():
+        torch_dist.init_process_group('gloo')
+    cfg.setdefault('model_wrapper_cfg', dict(
+        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False))

@@ -1,0 +1,3 @@
+import mmpretrain.evaluation  # noqa: F401  (fills the parent registry)
+
+from .metrics import *  # noqa: F401,F403

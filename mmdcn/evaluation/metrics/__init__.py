@@ -1,0 +1,3 @@
+from .patch_hit import PatchHit
+
+__all__ = ['PatchHit']

@@ -1,0 +1,3 @@
+from .cluttered_mnist import ClutteredMNISTCoarse, ClutteredMNISTFine
+
+__all__ = ['ClutteredMNISTCoarse', 'ClutteredMNISTFine']

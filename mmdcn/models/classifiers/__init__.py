@@ -1,0 +1,3 @@
+from .dcn import DCNClassifier
+
+__all__ = ['DCNClassifier']

@@ -1,0 +1,155 @@
+from typing import List, NamedTuple, Optional, Sequence, Union
+
+import torch
+from mmpretrain.models.classifiers import BaseClassifier
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmdcn.evaluation.functional import patch_hit
+from mmdcn.registry import MODELS
+
+
+class Glance(NamedTuple):
+    """What a DCN saw, of N images with D channels, s1×s2 cells and k patches."""
+
+    coarse: torch.Tensor  # (N, D, s1, s2)
+    saliency: torch.Tensor  # (N, s1, s2)
+    cells: torch.Tensor  # (N, k)
+    fine: torch.Tensor  # (N, k, D) or (N, k, D, h, w)
+    refined: torch.Tensor  # what the neck gives
+
+
+@MODELS.register_module()
+class DCNClassifier(BaseClassifier):
+    """A Dynamic Capacity Network (Almahairi et al., ICML 2016, Figure 1).
+
+    The coarse tower sees the whole image, the saliency says which few cells matter, the fine
+    tower sees their patches only, the neck joins both and the head reads the result. Each
+    part is a config or a module.
+
+    Args:
+        coarse: Backbone f_c, (N, C, H, W) -> (N, D, s1, s2).
+        fine: Backbone f_f for patches, (M, C, ph, pw) -> (M, D, h, w).
+        head: Top layers g, with ``entropy`` where the saliency needs it.
+        selector: Saliency map -> flat cells.
+        patch_extractor: Images and cells -> patches.
+        saliency: Coarse map and head -> saliency map.
+        neck: Coarse map, fine vectors and cells -> refined map.
+        hint: Distance between coarse and fine vectors; its ``loss_weight`` is λ.
+        data_preprocessor: As in MMPretrain's ``ImageClassifier``.
+        init_cfg: MMEngine's initialisation.
+    """
+
+    def __init__(self, *, coarse: dict, fine: dict, head: dict, selector: dict,
+                 patch_extractor: dict, saliency: dict = dict(type='mmdcn.EntropyGradient'),
+                 neck: dict = dict(type='mmdcn.SwapRefine'),
+                 hint: dict = dict(type='mmdcn.HintLoss'),
+                 data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None):
+        preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
+        super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
+        self.coarse = _build(coarse)
+        self.fine = _build(fine)
+        self.head = _build(head)
+        self.saliency = _build(saliency)
+        self.selector = _build(selector)
+        self.patch_extractor = _build(patch_extractor)
+        self.neck = _build(neck)
+        self.hint = _build(hint)
+
+    def extract_feat(self, images: torch.Tensor) -> Glance:
+        """Look at (N, C, H, W) images, coarsely and then at the salient patches again."""
+        coarse = _last_map(self.coarse(images))
+        saliency = self.saliency(coarse, self.head)
+        cells = self.selector(saliency)
+        patches = self.patch_extractor(images, cells, coarse.shape[-2:])
+        fine = _by_image(_last_map(self.fine(patches)), cells)
+        refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
+        return Glance(coarse, saliency, cells, fine, refined)
+
+    def forward(self, inputs: torch.Tensor, data_samples: Optional[List[DataSample]] = None,
+                mode: str = 'tensor') -> Union[torch.Tensor, dict, List[DataSample]]:
+        """MMPretrain's entry.
+
+        Args:
+            inputs: (N, C, H, W).
+            data_samples: Labels; needed for ``mode='loss'``.
+            mode: ``'tensor'`` gives logits, ``'loss'`` a dict of losses, ``'predict'``
+                data samples.
+
+        Raises:
+            ValueError: Another mode.
+        """
+        if mode == 'tensor':
+            return self.head(self.extract_feat(inputs).refined)
+        if mode == 'loss':
+            return self.loss(inputs, data_samples)
+        if mode == 'predict':
+            return self.predict(inputs, data_samples)
+        raise ValueError(f"DCNClassifier knows the modes 'tensor', 'loss' and 'predict', not "
+                         f'{mode!r}.')
+
+    def loss(self, inputs: torch.Tensor, data_samples: List[DataSample]) -> dict:
+        """The head's loss and λ·hint (eqs. 5, 6); the hint distance and patch hit to log.
+
+        The gradient that reaches the coarse tower is (1 − λ) times the head's loss's
+        plus λ times the hint's; fine tower and head see the head's loss alone.
+        """
+        seen = self.extract_feat(inputs)
+        losses = self.head.loss(seen.refined, data_samples)
+        losses['loss_cls'] = losses.pop('loss')  # MMEngine logs the sum as 'loss'
+        distance = self.hint(seen.coarse, seen.fine, seen.cells)
+        losses['loss_hint'] = self.hint.loss_weight * distance
+        losses['hint_distance'] = distance.detach()
+        if 'gt_bboxes' in data_samples[0]:
+            boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
+            losses['patch_hit'] = patch_hit(boxes, [s.gt_bboxes for s in data_samples]).mean()
+        return losses
+
+    def predict(self, inputs: torch.Tensor,
+                data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
+        """The head's predictions, and where the network looked.
+
+        Each sample gets, beside the head's fields, ``cells`` (k,), flat and most salient
+        first; ``patch_bboxes`` (k, 4), their (x1, y1, x2, y2) in pixels; and ``saliency``
+        (s1, s2).
+        """
+        seen = self.extract_feat(inputs)
+        boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
+        data_samples = self.head.predict(seen.refined, data_samples)
+        for sample, *fields in zip(data_samples, seen.cells, boxes, seen.saliency):
+            for name, value in zip(('cells', 'patch_bboxes', 'saliency'), fields):
+                sample.set_field(value, name)
+        return data_samples
+
+
+class _ScaleGradient(torch.autograd.Function):
+
+    @staticmethod
+    def forward(ctx, tensor: torch.Tensor, factor: float) -> torch.Tensor:
+        ctx.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor):
+        return gradient * ctx.factor, None
+
+
+def scale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
+    """The tensor itself; on the way back its gradient is multiplied by ``factor``."""
+    return _ScaleGradient.apply(tensor, factor)
+
+
+def _build(part: Union[dict, nn.Module]) -> nn.Module:
+    return part if isinstance(part, nn.Module) else MODELS.build(part)
+
+
+def _last_map(features: Union[torch.Tensor, Sequence[torch.Tensor]]) -> torch.Tensor:
+    """A backbone of MMPretrain gives a tuple, a plain module a tensor."""
+    return features if isinstance(features, torch.Tensor) else features[-1]
+
+
+def _by_image(fine: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """(N·k, D, h, w) -> (N, k, D, h, w), or (N, k, D) where h and w are 1."""
+    if fine.shape[2:] == (1, 1):
+        fine = fine.flatten(1)
+    return fine.unflatten(0, tuple(cells.shape))

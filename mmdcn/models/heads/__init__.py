@@ -1,0 +1,3 @@
+from .global_max_pool_head import GlobalMaxPoolHead
+
+__all__ = ['GlobalMaxPoolHead']

@@ -1,0 +1,3 @@
+from .swap_refine import SwapRefine
+
+__all__ = ['SwapRefine']

@@ -1,0 +1,112 @@
+from typing import Union
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmdcn.registry import MODELS
+
+from .geometry import Pair, to_pair
+
+
+@MODELS.register_module()
+class PatchExtractor(nn.Module):
+    """Cuts the patches X^s of the chosen cells out of the image (§2.1).
+
+    The patch of cell (i, j) is the window of ``size`` pixels whose top left is
+    ``stride * (i, j) + offset``, zero where it leaves the image. All options are in pixels,
+    either one number or (vertical, horizontal).
+
+    Args:
+        size: Height and width of a patch.
+        stride: Pixels between the patches of neighbouring cells, which is the coarse
+            tower's stride.
+        offset: Top left pixel of the patch of cell (0, 0). The coarse tower's offset less the
+            context that the fine tower gets beyond the cell at the top and the left.
+
+    Raises:
+        ValueError: ``size`` or ``stride`` is not positive.
+    """
+
+    def __init__(self, *, size: Union[int, Pair], stride: Union[int, Pair],
+                 offset: Union[int, Pair] = 0):
+        super().__init__()
+        self.size = to_pair(size)
+        self.stride = to_pair(stride)
+        self.offset = to_pair(offset)
+        for option in ('size', 'stride'):
+            if min(getattr(self, option)) < 1:
+                raise ValueError(f'PatchExtractor({option}=...) counts pixels and must be at '
+                                 f'least 1, got {getattr(self, option)}.')
+
+    def forward(self, images: torch.Tensor, cells: torch.Tensor, grid: Pair) -> torch.Tensor:
+        """Cut k patches out of each image, in one gather.
+
+        Args:
+            images: (N, C, H, W).
+            cells: (N, k) int64, flat row-major indices into the coarse map.
+            grid: (s1, s2), the size of the coarse map.
+
+        Returns:
+            Tensor: (N·k, C, ph, pw), the k patches of the first image first.
+        """
+        (top, bottom), (left, right) = (
+            (max(-offset, 0), max(stride * (cells_across - 1) + offset + size - length, 0))
+            for offset, stride, cells_across, size, length
+            in zip(self.offset, self.stride, grid, self.size, images.shape[-2:]))
+        padded = F.pad(images, (left, right, top, bottom))
+        padded = padded[..., max(self.offset[0], 0):, max(self.offset[1], 0):]
+        windows = padded.unfold(2, self.size[0], self.stride[0]).unfold(
+            3, self.size[1], self.stride[1])  # (N, C, s1 or more, s2 or more, ph, pw), a view
+        image = torch.arange(len(images), device=cells.device).unsqueeze(1)
+        row, column = cells // grid[1], cells % grid[1]
+        return windows[image, :, row, column].flatten(0, 1)
+
+    def boxes(self, cells: torch.Tensor, grid: Pair) -> torch.Tensor:
+        """Pixel boxes of the patches.
+
+        Args:
+            cells: (N, k) int64, flat row-major indices into the coarse map.
+            grid: (s1, s2), the size of the coarse map.
+
+        Returns:
+            Tensor: (N, k, 4) int64, (x1, y1, x2, y2) with x2 and y2 just outside; a patch at
+            the border can reach outside the image.
+        """
+        y1 = cells // grid[1] * self.stride[0] + self.offset[0]
+        x1 = cells % grid[1] * self.stride[1] + self.offset[1]
+        return torch.stack((x1, y1, x1 + self.size[1], y1 + self.size[0]), dim=-1)
+
+    def extra_repr(self) -> str:
+        return f'size={self.size}, stride={self.stride}, offset={self.offset}'
+
+
+def gather_cells(feature_map: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+    """Read the vectors of the chosen cells.
+
+    Args:
+        feature_map: (N, D, s1, s2).
+        cells: (N, k) int64, flat row-major.
+
+    Returns:
+        Tensor: (N, k, D).
+    """
+    index = cells.unsqueeze(1).expand(-1, feature_map.size(1), -1)  # (N, D, k)
+    return feature_map.flatten(2).gather(2, index).transpose(1, 2)
+
+
+def replace_cells(feature_map: torch.Tensor, cells: torch.Tensor,
+                  vectors: torch.Tensor) -> torch.Tensor:
+    """Write vectors into the chosen cells of a copy of the map.
+
+    Args:
+        feature_map: (N, D, s1, s2).
+        cells: (N, k) int64, flat row-major, no cell twice.
+        vectors: (N, k, D).
+
+    Returns:
+        Tensor: (N, D, s1, s2).
+    """
+    index = cells.unsqueeze(1).expand(-1, feature_map.size(1), -1)  # (N, D, k)
+    source = vectors.transpose(1, 2).to(feature_map.dtype)
+    return feature_map.flatten(2).scatter(2, index, source).view_as(feature_map)

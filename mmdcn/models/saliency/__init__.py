@@ -1,0 +1,3 @@
+from .entropy_gradient import EntropyGradient
+
+__all__ = ['EntropyGradient']

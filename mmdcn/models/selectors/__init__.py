@@ -1,0 +1,3 @@
+from .top_k import TopKSelector
+
+__all__ = ['TopKSelector']

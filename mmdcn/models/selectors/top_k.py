@@ -1,0 +1,44 @@
+import logging
+
+import torch
+from mmengine.logging import print_log
+from torch import nn
+
+from mmdcn.registry import MODELS
+
+
+@MODELS.register_module()
+class TopKSelector(nn.Module):
+    """Chooses the k cells of highest saliency, I^s (§2.1).
+
+    Args:
+        k: Patches an image. 0 leaves the coarse model; where there are fewer than k cells, all
+            are taken, which the log says once.
+
+    Raises:
+        TypeError: ``k`` is not an integer.
+        ValueError: ``k`` is negative.
+    """
+
+    def __init__(self, *, k: int):
+        super().__init__()
+        if not isinstance(k, int) or isinstance(k, bool):
+            raise TypeError(f'TopKSelector(k=...) counts patches and must be an integer, got '
+                            f'{k!r}.')
+        if k < 0:
+            raise ValueError(f'TopKSelector(k=...) counts patches and must be at least 0, got '
+                             f'{k}.')
+        self.k = k
+        self._said_all = False
+
+    def forward(self, saliency: torch.Tensor) -> torch.Tensor:
+        """(N, s1, s2) -> flat row-major cells (N, k) int64, highest saliency first."""
+        flat = saliency.flatten(1)
+        if self.k > flat.size(1) and not self._said_all:
+            print_log(f'TopKSelector(k={self.k}): the coarse map has {flat.size(1)} cells only; '
+                      'all are taken.', logger='current', level=logging.WARNING)
+            self._said_all = True
+        return flat.topk(min(self.k, flat.size(1)), dim=1).indices
+
+    def extra_repr(self) -> str:
+        return f'k={self.k}'

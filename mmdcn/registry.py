@@ -1,0 +1,39 @@
+"""Registries of mmdcn: one child for each registry of MMPretrain, scope ``mmdcn``.
+
+A part that is not found here is looked for in MMPretrain and then in MMEngine, so under
+``default_scope = 'mmdcn'`` a config says ``ResNet`` or ``Accuracy`` without a prefix. From
+any other scope ``type='mmdcn.DCNClassifier'`` works with nothing imported by hand.
+"""
+from mmengine.registry import Registry
+from mmpretrain import registry as parents
+
+
+def _child(parent: Registry, location: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope='mmdcn', locations=[f'mmdcn.{location}'])
+
+
+RUNNERS = _child(parents.RUNNERS, 'engine')
+RUNNER_CONSTRUCTORS = _child(parents.RUNNER_CONSTRUCTORS, 'engine')
+LOOPS = _child(parents.LOOPS, 'engine')
+HOOKS = _child(parents.HOOKS, 'engine')
+LOG_PROCESSORS = _child(parents.LOG_PROCESSORS, 'engine')
+OPTIMIZERS = _child(parents.OPTIMIZERS, 'engine')
+OPTIM_WRAPPERS = _child(parents.OPTIM_WRAPPERS, 'engine')
+OPTIM_WRAPPER_CONSTRUCTORS = _child(parents.OPTIM_WRAPPER_CONSTRUCTORS, 'engine')
+PARAM_SCHEDULERS = _child(parents.PARAM_SCHEDULERS, 'engine')
+
+DATASETS = _child(parents.DATASETS, 'datasets')
+DATA_SAMPLERS = _child(parents.DATA_SAMPLERS, 'datasets')
+TRANSFORMS = _child(parents.TRANSFORMS, 'datasets')
+
+MODELS = _child(parents.MODELS, 'models')
+MODEL_WRAPPERS = _child(parents.MODEL_WRAPPERS, 'models')
+WEIGHT_INITIALIZERS = _child(parents.WEIGHT_INITIALIZERS, 'models')
+BATCH_AUGMENTS = _child(parents.BATCH_AUGMENTS, 'models')
+TASK_UTILS = _child(parents.TASK_UTILS, 'models')
+
+METRICS = _child(parents.METRICS, 'evaluation')
+EVALUATORS = _child(parents.EVALUATORS, 'evaluation')
+
+VISUALIZERS = _child(parents.VISUALIZERS, 'visualization')
+VISBACKENDS = _child(parents.VISBACKENDS, 'visualization')

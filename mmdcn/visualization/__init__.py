@@ -1,0 +1,1 @@
+import mmpretrain.visualization  # noqa: F401  (fills the parent registry)

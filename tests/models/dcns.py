@@ -1,0 +1,34 @@
+"""Small and full DCNs for the tests."""
+import torch
+from mmpretrain.structures import DataSample
+
+from mmdcn.registry import MODELS
+
+
+def build_dcn(**parts) -> torch.nn.Module:
+    """The paper's Cluttered MNIST DCN with random weights; parts replace or extend it."""
+    cfg = dict(
+        type='DCNClassifier',
+        coarse=dict(type='ClutteredMNISTCoarse'),
+        fine=dict(type='ClutteredMNISTFine'),
+        head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+        selector=dict(type='TopKSelector', k=8),
+        patch_extractor=dict(type='PatchExtractor', size=14, stride=4, offset=-1),
+        hint=dict(type='HintLoss'))
+    for name, options in parts.items():
+        cfg[name] = {**cfg.get(name, {}), **options}
+    model = MODELS.build(cfg)
+    stir_statistics(model)
+    return model
+
+
+def stir_statistics(model: torch.nn.Module) -> None:
+    """Give batch norms statistics other than 0 and 1, as after training."""
+    for part in model.modules():
+        if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
+            part.running_mean.normal_(0, .2)
+            part.running_var.uniform_(.5, 1.5)
+
+
+def labelled(number: int) -> list:
+    return [DataSample().set_gt_label(index % 10) for index in range(number)]

@@ -1,0 +1,253 @@
+import pytest
+import torch
+from torch import nn
+
+from mmdcn.models import DCNClassifier, PatchExtractor
+from mmdcn.models.classifiers.dcn import scale_gradient
+from mmdcn.registry import MODELS
+
+from .dcns import build_dcn, labelled
+
+CELLS = 23 * 23
+
+
+@pytest.fixture
+def images():
+    return torch.rand(4, 1, 100, 100)
+
+
+def coarse_model_of(dcn):
+    """The paper's coarse model, from the DCN's own weights."""
+    model = MODELS.build(dict(type='ImageClassifier', backbone=dict(type='ClutteredMNISTCoarse'),
+                              head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24)))
+    model.backbone.load_state_dict(dcn.coarse.state_dict())
+    model.head.load_state_dict(dcn.head.state_dict())
+    return model.eval()
+
+
+@pytest.mark.parametrize('training', [False, True])
+def test_no_patches_leave_exactly_the_coarse_models_logits(images, training):
+    dcn = build_dcn(selector=dict(k=0))
+    coarse_model = coarse_model_of(dcn).train(training)
+    assert torch.equal(dcn.train(training)(images), coarse_model(images))
+    for name, value in dcn.state_dict().items():
+        assert value.isfinite().all(), name
+
+
+def test_all_cells_give_a_map_of_fine_vectors_only(images):
+    dcn = build_dcn(selector=dict(k=CELLS)).eval()
+    with torch.no_grad():
+        seen = dcn.extract_feat(images)
+        everywhere = torch.arange(CELLS).expand(4, -1)
+        patches = PatchExtractor(size=14, stride=4, offset=-1)(images, everywhere, (23, 23))
+        fine = dcn.fine(patches)[-1].view(4, 23, 23, 24).permute(0, 3, 1, 2)
+    torch.testing.assert_close(seen.refined, fine)
+
+
+def test_the_refined_map_differs_at_the_chosen_cells_and_nowhere_else(images):
+    dcn = build_dcn().eval()
+    with torch.no_grad():
+        seen = dcn.extract_feat(images)
+    changed = (seen.refined != seen.coarse).any(dim=1).flatten(1)
+    for image in range(4):
+        assert changed[image].nonzero().flatten().tolist() == sorted(seen.cells[image].tolist())
+
+
+def test_fine_vectors_come_from_the_patches_of_their_own_cells(images):
+    dcn = build_dcn().eval()
+    with torch.no_grad():
+        seen = dcn.extract_feat(images)
+        bordered = torch.nn.functional.pad(images, (1, 2, 1, 2))
+        for image, rank in ((0, 0), (1, 7), (3, 3)):
+            i, j = divmod(seen.cells[image, rank].item(), 23)
+            patch = bordered[image:image + 1, :, 4 * i:4 * i + 14, 4 * j:4 * j + 14]
+            torch.testing.assert_close(seen.fine[image, rank], dcn.fine(patch)[-1].flatten())
+
+
+def gradients(dcn, images, term):
+    """Of one term of the loss, by part; in evaluation mode the forward pass is the same."""
+    dcn.zero_grad()
+    losses = dcn.loss(images, labelled(len(images)))
+    losses[term].backward()
+    return {name: [torch.zeros_like(p) if p.grad is None else p.grad.clone()
+                   for p in getattr(dcn, name).parameters()] for name in ('coarse', 'fine', 'head')}
+
+
+def test_the_hint_moves_the_coarse_tower_only(images):
+    grads = gradients(build_dcn(hint=dict(loss_weight=.3)), images, 'loss_hint')
+    assert all(g.abs().max() > 0 for g in grads['coarse'])
+    assert all((g == 0).all() for g in grads['fine'] + grads['head'])
+
+
+def test_the_cross_entropy_reaches_the_coarse_tower_scaled_by_one_minus_lambda(images):
+    plain, hinted = build_dcn(), build_dcn(hint=dict(loss_weight=.3))
+    hinted.load_state_dict(plain.state_dict())
+    expected = gradients(plain.eval(), images, 'loss_cls')
+    found = gradients(hinted.eval(), images, 'loss_cls')
+    for part, factor in (('coarse', .7), ('fine', 1.), ('head', 1.)):
+        for one, other in zip(found[part], expected[part]):
+            torch.testing.assert_close(one, factor * other)
+        assert max(g.abs().max() for g in found[part]) > 0
+
+
+def test_the_hint_weighs_lambda_times_the_mean_squared_distance(images):
+    dcn = build_dcn(hint=dict(loss_weight=.3)).eval()
+    with torch.no_grad():
+        losses = dcn.loss(images, labelled(4))
+        seen = dcn.extract_feat(images)
+    distances = []
+    for image in range(4):
+        for rank, cell in enumerate(seen.cells[image].tolist()):
+            coarse = seen.coarse[image, :, cell // 23, cell % 23]
+            distances.append(((coarse - seen.fine[image, rank]) ** 2).sum())
+    expected = sum(distances) / len(distances)
+    torch.testing.assert_close(losses['hint_distance'], expected)
+    torch.testing.assert_close(losses['loss_hint'], .3 * expected)
+
+
+def test_the_hint_distance_is_logged_when_it_weighs_nothing(images):
+    losses = build_dcn().loss(images, labelled(4))
+    assert losses['loss_hint'] == 0 and losses['hint_distance'] > 0
+
+
+def test_the_log_says_how_many_patches_hit_the_object(images):
+    samples = labelled(4)
+    for sample, box in zip(samples, ((0, 0, 100, 100), (200, 0, 228, 28)) * 2):
+        sample.set_field(torch.tensor([box], dtype=torch.float32), 'gt_bboxes')
+    dcn = build_dcn()
+    assert dcn.loss(images, samples)['patch_hit'] == .5
+    assert 'patch_hit' not in dcn.loss(images, labelled(4))
+
+
+def test_a_scaled_gradient_leaves_the_value_alone():
+    value = torch.rand(3, requires_grad=True)
+    scaled = scale_gradient(value, .25)
+    assert torch.equal(scaled, value)
+    scaled.square().sum().backward()
+    torch.testing.assert_close(value.grad, .25 * 2 * value)
+
+
+def test_predictions_say_where_the_network_looked(images):
+    dcn = build_dcn().eval()
+    with torch.no_grad():
+        samples = dcn.predict(images, labelled(4))
+        seen, logits = dcn.extract_feat(images), dcn(images)
+    for index, sample in enumerate(samples):
+        assert sample.gt_label.item() == index
+        assert sample.pred_label.item() == logits[index].argmax()
+        torch.testing.assert_close(sample.pred_score, logits[index].softmax(0))
+        assert torch.equal(sample.cells, seen.cells[index])
+        assert torch.equal(sample.saliency, seen.saliency[index])
+        for cell, box in zip(sample.cells.tolist(), sample.patch_bboxes.tolist()):
+            i, j = divmod(cell, 23)
+            assert box == [4 * j - 1, 4 * i - 1, 4 * j + 13, 4 * i + 13]
+        flat = sample.saliency.flatten()
+        assert flat[sample.cells].min() >= flat[flat.argsort()[:-8]].max()
+
+
+def test_predictions_need_no_data_samples(images):
+    samples = build_dcn().eval().predict(images)
+    assert len(samples) == 4 and samples[0].saliency.shape == (23, 23)
+
+
+def test_an_image_is_predicted_alike_alone_and_in_a_batch(images):
+    dcn = build_dcn().eval()
+    with torch.no_grad():
+        together, alone = dcn.extract_feat(images), dcn.extract_feat(images[1:2])
+    assert torch.equal(together.cells[1:2], alone.cells)
+    torch.testing.assert_close(together.refined[1:2], alone.refined)
+
+
+def test_inputs_of_other_sizes_are_welcome():
+    dcn = build_dcn().eval()
+    with torch.no_grad():
+        assert dcn(torch.rand(2, 1, 64, 131)).shape == (2, 10)
+
+
+def test_the_forward_pass_of_a_dcn_compares_with_bfloat16(images):
+    dcn = build_dcn().eval()
+    with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
+        seen, logits = dcn.extract_feat(images), dcn(images)
+    assert seen.coarse.dtype == torch.bfloat16 and seen.saliency.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(logits.float(), dcn(images), rtol=.1, atol=.1)
+
+
+class PlainTower(nn.Module):
+    """A tower as someone writes it who knows nothing of MM: a tensor comes out."""
+
+    def __init__(self, tower):
+        super().__init__()
+        self.tower = tower
+
+    def forward(self, images):
+        return self.tower(images)[-1]
+
+
+def test_parts_can_be_modules_and_towers_can_give_tensors(images):
+    built = build_dcn().eval()
+    assembled = DCNClassifier(
+        coarse=PlainTower(built.coarse), fine=PlainTower(built.fine), head=built.head,
+        selector=built.selector, patch_extractor=built.patch_extractor).eval()
+    with torch.no_grad():
+        assert torch.equal(assembled(images), built(images))
+
+
+def test_a_patch_that_leaves_a_map_is_named(images):
+    dcn = build_dcn(patch_extractor=dict(size=18))
+    with pytest.raises(ValueError, match='SwapRefine needs one fine vector a patch, but the fine '
+                                         'tower leaves a 2×2 map of each: change the size of the '
+                                         'PatchExtractor'):
+        dcn(images)
+
+
+def test_a_patch_too_small_for_the_fine_tower_is_named(images):
+    dcn = build_dcn(patch_extractor=dict(size=12))
+    with pytest.raises(ValueError, match='ClutteredMNISTFine needs an input of at least 14×14 '
+                                         r'pixels, got 12×12: enlarge the image \(or the patch\)'):
+        dcn(images)
+
+
+def test_towers_of_different_channels_are_named(images):
+    dcn = build_dcn()
+    dcn.fine.layers.append(nn.Conv2d(24, 16, 1))
+    with pytest.raises(ValueError, match='SwapRefine needs towers of equal channels, but the '
+                                         'coarse tower gives 24 and the fine tower 16: change'):
+        dcn(images)
+
+
+def test_a_head_of_other_channels_is_named(images):
+    dcn = build_dcn(head=dict(in_channels=32))
+    with pytest.raises(ValueError, match=r'GlobalMaxPoolHead\(in_channels=32\) got a feature map '
+                                         'of 24 channels: set in_channels'):
+        dcn(images)
+
+
+def test_an_image_smaller_than_the_first_convolutions_is_named():
+    with pytest.raises(ValueError, match='ClutteredMNISTCoarse needs an input of at least 11×11 '
+                                         'pixels, got 6×100'):
+        build_dcn()(torch.rand(1, 1, 6, 100))
+
+
+def test_a_map_too_small_for_the_head_is_named():
+    with pytest.raises(ValueError, match='GlobalMaxPoolHead needs a feature map of at least 4×4 '
+                                         'cells, got 2×23: enlarge the image'):
+        build_dcn()(torch.rand(1, 1, 16, 100))
+
+
+def test_labels_out_of_range_are_named(images):
+    with pytest.raises(ValueError, match=r'GlobalMaxPoolHead\(num_classes=3\) got the label 3, '
+                                         r'which is not within 0..2: set num_classes'):
+        build_dcn(head=dict(num_classes=3)).loss(images, labelled(4))
+
+
+def test_an_unknown_mode_is_named(images):
+    with pytest.raises(ValueError, match="'tensor', 'loss' and 'predict', not 'train'"):
+        build_dcn()(images, mode='train')
+
+
+@pytest.mark.parametrize('weight', [-.1, 1.5])
+def test_lambda_must_be_a_share(weight):
+    with pytest.raises(ValueError, match=r'HintLoss\(loss_weight=...\) is the λ of a convex '
+                                         r'combination and must be within \[0, 1\], got'):
+        build_dcn(hint=dict(loss_weight=weight))

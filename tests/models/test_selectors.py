@@ -1,0 +1,41 @@
+import logging
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+
+from mmdcn.models import TopKSelector
+
+
+def test_cells_are_row_major_and_sorted_by_falling_saliency():
+    saliency = torch.tensor([[[.1, .9, .3], [.0, .5, .2]], [[.6, .1, .2], [.3, .4, .5]]])
+    assert TopKSelector(k=3)(saliency).tolist() == [[1, 4, 2], [0, 5, 4]]
+
+
+def test_no_patches_are_asked_for_with_k_0():
+    assert TopKSelector(k=0)(torch.rand(2, 3, 3)).shape == (2, 0)
+
+
+def test_all_cells_are_taken_where_k_is_larger_and_the_log_says_so_once(caplog):
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    selector = TopKSelector(k=10)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert sorted(selector(torch.rand(1, 2, 3))[0].tolist()) == list(range(6))
+    logger.removeHandler(caplog.handler)
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages == ['TopKSelector(k=10): the coarse map has 6 cells only; all are taken.']
+
+
+@pytest.mark.parametrize('k', [2.5, '8', None, True])
+def test_k_must_be_an_integer(k):
+    with pytest.raises(TypeError, match=r'TopKSelector\(k=...\) counts patches and must be an '
+                                        'integer, got'):
+        TopKSelector(k=k)
+
+
+def test_k_must_not_be_negative():
+    with pytest.raises(ValueError, match=r'TopKSelector\(k=...\) counts patches and must be at '
+                                         'least 0, got -1'):
+        TopKSelector(k=-1)

