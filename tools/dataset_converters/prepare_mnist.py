@@ -17,6 +17,7 @@ import tempfile
 import urllib.request
 import zlib
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Callable, Iterator, List, Tuple
 
@@ -140,7 +141,7 @@ def read_mirror(mirror: str, name: str) -> bytes:
             size = int(response.headers.get('Content-Length') or 0)
             with wrap_file(response, size, description=f'{name}.gz') as body:
                 content = body.read()
-    except OSError as error:  # URLError and time-outs are OSErrors
+    except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
         raise Unavailable(f'{url} could not be read ({error})') from error
     return unzip(content, url)
 

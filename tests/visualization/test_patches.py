@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from mmengine.runner import save_checkpoint
+
+from mmdcn.models import PatchExtractor
+from mmdcn.visualization.patches import RIGHT, WRONG, draw_patches, saliency_extent
+
+from ..models.dcns import build_dcn, labelled
+from ..tools.running import QUICK, run_python
+
+
+@pytest.fixture
+def seen():
+    dcn = build_dcn().eval()
+    images = torch.rand(5, 1, 100, 100)
+    with torch.no_grad():
+        return images, dcn.predict(images, labelled(5)), dcn.patch_extractor
+
+
+def test_each_image_gets_a_panel_with_image_heat_and_boxes(seen):
+    images, samples, extractor = seen
+    panels = draw_patches(*seen).axes
+    for panel, image, sample in zip(panels, images, samples):
+        shown, heat = panel.get_images()
+        np.testing.assert_array_equal(shown.get_array(), image[0])
+        np.testing.assert_allclose(heat.get_array(), sample.saliency / sample.saliency.max())
+        boxes = [(*box.get_xy(), box.get_width(), box.get_height()) for box in panel.patches]
+        assert boxes == [(x1, y1, 14, 14) for x1, y1, _, _ in sample.patch_bboxes.tolist()]
+    assert len(panels[5].get_images()) == 0
+
+
+def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(seen):
+    images, samples, extractor = seen
+    samples[0].set_pred_label(0), samples[1].set_pred_label(9)
+    del samples[2].gt_label
+    panels = draw_patches(*seen).axes
+    assert panels[0].get_title() == 'predicted 0, true 0'
+    assert panels[0].title.get_color() == RIGHT
+    assert panels[1].get_title() == 'predicted 9, true 1'
+    assert panels[1].title.get_color() == WRONG
+    assert panels[2].get_title() == f'predicted {samples[2].pred_label.item()}'
+
+
+def test_heat_lies_around_the_centres_of_the_patches():
+    extractor = PatchExtractor(size=(14, 20), stride=(4, 8), offset=(-1, 2))
+    left, right, bottom, top = saliency_extent(extractor, (23, 5))
+    boxes = extractor.boxes(torch.tensor([[0, 23 * 5 - 1]]), (23, 5))[0].double()
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    assert centres[0].tolist() == [left + 8 / 2, top + 4 / 2]
+    assert centres[1].tolist() == [right - 8 / 2, bottom - 4 / 2]
+
+
+def test_an_image_without_any_saliency_is_drawn(seen):
+    images, samples, extractor = seen
+    samples[0].saliency = torch.zeros(23, 23)
+    assert (draw_patches(*seen).axes[0].get_images()[1].get_array() == 0).all()
+
+
+def test_the_tool_writes_a_picture(tmp_path, mnist_root):
+    checkpoint, out = tmp_path / 'dcn.pth', tmp_path / 'new' / 'patches.png'
+    save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(checkpoint))
+    printed = run_python('tools/visualizations/draw_patches.py', QUICK, checkpoint, '--out', out,
+                         '--num', 3, '--cfg-options', f'data_root={mnist_root}')
+    assert f'{out}: 3 images of the test set, boxes are the 8 patches' in printed
+    assert out.read_bytes()[:4] == b'\x89PNG'
