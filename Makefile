@@ -12,7 +12,7 @@ REQUIREMENTS := $(wildcard requirements/*.txt)
 .PHONY: help setup data quickstart test clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.complete  ## make .venv with everything that mmdcn needs
 

@@ -21,7 +21,7 @@ setup(
     long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['mmdcn', 'mmdcn.*']),
-    python_requires='>=3.9',
+    python_requires='>=3.10',
     # MMEngine, MMCV and MMPretrain stand in mminstall.txt alone, as everywhere in OpenMMLab:
     # naming mmcv-lite here would overwrite the mmcv that a user has.
     install_requires=requirements('runtime'),

@@ -113,7 +113,7 @@ def test_an_image_is_fixed_by_seed_split_and_index(splits, mnist_root):
 def test_the_images_of_the_paper_protocol_never_change(splits):
     """Pins the generator, numpy's random numbers included."""
     digest = hashlib.sha256()
-    for split, dataset in sorted(splits.items()):
+    for _, dataset in sorted(splits.items()):
         for index in range(20):
             digest.update(dataset[index]['img'].tobytes())
     assert digest.hexdigest() == (

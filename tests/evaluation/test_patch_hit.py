@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmengine.evaluator import Evaluator
+from mmpretrain.structures import DataSample
 
 from mmdcn.evaluation.functional import patch_hit
-from mmpretrain.structures import DataSample
 
 
 def pixels(box):

@@ -4,8 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mmdcn.models import (ClutteredMNISTCoarse, ClutteredMNISTFine, Geometry, PatchExtractor,
-                          receptive_field)
+from mmdcn.models import (
+    ClutteredMNISTCoarse,
+    ClutteredMNISTFine,
+    Geometry,
+    PatchExtractor,
+    receptive_field,
+)
 
 
 def window(image, top, left, height, width):

@@ -23,5 +23,5 @@ def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_r
 def test_metrics_of_an_unknown_model_are_refused():
     done = subprocess.run(**python(TOOL, *CONFIGS, '--metrics', 'dcn=nowhere.json'))
     assert done.returncode == 2
-    assert "--metrics names ['dcn'], but the configs are ['coarse', 'fine', 'dcn-k8-hint']" in (
+    assert "--metrics names ['dcn'], but the models are ['coarse', 'fine', 'dcn-k8-hint']" in (
         done.stdout)

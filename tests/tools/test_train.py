@@ -4,6 +4,7 @@ import signal
 import subprocess
 import time
 
+import mmengine
 import pytest
 import torch
 
@@ -63,6 +64,25 @@ def test_resuming_a_finished_run_ends_at_once_and_harms_nothing(trained):
     before = (trained / 'epoch_3.pth').stat().st_mtime_ns
     run_python('tools/train.py', QUICK, '--work-dir', trained, '--resume', *options())
     assert (trained / 'epoch_3.pth').stat().st_mtime_ns == before
+
+
+def test_resuming_from_a_named_checkpoint_goes_on_from_it(trained, tmp_path):
+    output = run_python('tools/train.py', QUICK, '--work-dir', tmp_path, '--resume',
+                        trained / 'epoch_2.pth', *options())
+    assert 'resumed epoch: 2' in output
+    expected, found = logged(trained, 'loss'), logged(tmp_path, 'loss')
+    assert list(found) == list(range(2 * ITERATIONS + 1, 3 * ITERATIONS + 1))
+    assert all(value == pytest.approx(expected[step], rel=1e-3) for step, value in found.items())
+
+
+def test_predictions_are_dumped_with_where_the_network_looked(trained, tmp_path):
+    out = tmp_path / 'predictions.pkl'
+    run_python('tools/test.py', QUICK, trained / 'epoch_3.pth', '--work-dir', tmp_path, '--out',
+               out, *options())
+    predictions = mmengine.load(out)
+    assert len(predictions) == 301
+    assert predictions[0]['patch_bboxes'].shape == (8, 4)
+    assert predictions[0]['saliency'].shape == (23, 23)
 
 
 def test_two_processes_train_and_agree_with_one_on_the_test_set(tmp_path, mnist_root):

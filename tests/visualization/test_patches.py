@@ -61,6 +61,6 @@ def test_the_tool_writes_a_picture(tmp_path, mnist_root):
     checkpoint, out = tmp_path / 'dcn.pth', tmp_path / 'new' / 'patches.png'
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(checkpoint))
     printed = run_python('tools/visualizations/draw_patches.py', QUICK, checkpoint, '--out', out,
-                         '--num', 3, '--cfg-options', f'data_root={mnist_root}')
+                         '--num', 3)
     assert f'{out}: 3 images of the test set, boxes are the 8 patches' in printed
     assert out.read_bytes()[:4] == b'\x89PNG'

@@ -7,6 +7,7 @@ a time is the median, with the 10th to 90th percentile behind it.
 """
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Dict, List
 
@@ -35,72 +36,75 @@ def parse_args() -> argparse.Namespace:
                         help='measurements of each (default: %(default)s)')
     parser.add_argument('--metrics', nargs='+', default=[], metavar='NAME=FILE',
                         help='show the test error that tools/test.py --out-item metrics wrote to '
-                        "FILE, NAME being the beginning of a config's name up to the first _")
+                        'FILE, NAME being a name in the table')
     args = parser.parse_args()
+    args.configs = dict(zip(names_of(args.configs), args.configs))
     args.metrics = dict(item.split('=', 1) for item in args.metrics)
-    unknown = set(args.metrics) - {short_name(path) for path in args.configs}
+    unknown = sorted(set(args.metrics) - set(args.configs))
     if unknown:
-        parser.error(f'--metrics names {sorted(unknown)}, but the configs are '
-                     f'{[short_name(path) for path in args.configs]}.')
+        parser.error(f'--metrics names {unknown}, but the models are {list(args.configs)}.')
     return args
 
 
-def short_name(config: Path) -> str:
-    """``dcn-k8_1xb128-60e_cluttered-mnist.py`` -> ``dcn-k8``."""
-    return config.stem.split('_')[0]
-
-
-def measure(models: Dict[str, nn.Module], images: torch.Tensor,
-            rounds: int) -> Dict[str, List[float]]:
-    """Milliseconds an image, ``rounds`` of them for each model."""
-    with torch.no_grad():
-        times = interleaved_times(
-            {name: lambda model=model: model(images) for name, model in models.items()}, rounds)
-    return {name: [1000 * t / len(images) for t in values] for name, values in times.items()}
-
-
-def with_spread(milliseconds: List[float]) -> str:
-    low, median, high = np.percentile(milliseconds, (10, 50, 90))
-    return f'{median:.2f} ({low:.2f}–{high:.2f})'
+def names_of(configs: List[Path]) -> List[str]:
+    """``dcn-k8_1xb128-60e_cluttered-mnist.py`` -> ``dcn-k8``, or all of it where two are alike."""
+    short = [path.stem.split('_')[0] for path in configs]
+    return short if len(set(short)) == len(short) else [path.stem for path in configs]
 
 
 def main() -> None:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
     device = get_device()
-    configs = {short_name(path): Config.fromfile(path) for path in args.configs}
+    configs = {name: Config.fromfile(path) for name, path in args.configs.items()}
     models = {name: build_model(cfg).to(device) for name, cfg in configs.items()}
-    dataset = build_dataset(next(iter(configs.values())))
-    preprocessor = next(iter(models.values())).data_preprocessor
-    batches = {size: preprocessor(dict(
-        inputs=torch.stack([dataset[index]['inputs'] for index in range(size)])))['inputs']
-        for size in args.batch_sizes}
+    images = first_images(next(iter(configs.values())), max(args.batch_sizes)).to(device)
 
-    one = preprocessor(dict(inputs=dataset[0]['inputs'].unsqueeze(0)))['inputs']
-    rows = {name: [f'{count_multiplications(model, one):,}'] for name, model in models.items()}
-    for images in track(batches.values(), description='Timing', transient=True):
-        for name, milliseconds in measure(models, images, args.rounds).items():
-            rows[name].append(with_spread(milliseconds))
+    columns = {'multiplications': {name: f'{count_multiplications(model, images[:1]):,}'
+                                   for name, model in models.items()}}
+    for size in track(args.batch_sizes, description='Timing', transient=True):
+        columns[f'ms, batch {size}'] = measure(models, images[:size], args.rounds)
     if args.metrics:
-        for name in rows:
-            rows[name].append(test_error(args.metrics[name]) if name in args.metrics else '')
+        columns['test error'] = {name: test_error(path) for name, path in args.metrics.items()}
 
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
-    shape = '×'.join(map(str, one.shape[1:]))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f'An image of {shape} on {device}{threads}')
-    table.add_column('model', no_wrap=True)
-    for column in ('multiplications', *(f'ms, batch {size}' for size in args.batch_sizes),
-                   *(['test error'] if args.metrics else [])):
-        table.add_column(column, justify='right', no_wrap=True)
-    for name, cells in rows.items():
-        table.add_row(name, *cells)
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)  # no figure is cut where output is piped
-    console.print(table)
+    print_table(f'An image of {"×".join(map(str, images.shape[1:]))} on {device}{threads}',
+                list(models), columns)
+
+
+def first_images(cfg: Config, number: int) -> torch.Tensor:
+    """The first images of the test set as a model sees them, (number, C, H, W)."""
+    dataset = build_dataset(cfg)
+    inputs = torch.stack([dataset[index]['inputs'] for index in range(number)])
+    return build_model(cfg).data_preprocessor(dict(inputs=inputs))['inputs']
+
+
+def measure(models: Dict[str, nn.Module], images: torch.Tensor, rounds: int) -> Dict[str, str]:
+    """Milliseconds an image: median (10th to 90th percentile), by model."""
+    with torch.no_grad():
+        times = interleaved_times(
+            {name: partial(model, images) for name, model in models.items()}, rounds)
+    spread = {name: 1000 * np.percentile(values, (10, 50, 90)) / len(images)
+              for name, values in times.items()}
+    return {name: f'{median:.2f} ({low:.2f}–{high:.2f})'
+            for name, (low, median, high) in spread.items()}
 
 
 def test_error(metrics: str) -> str:
     return f'{100 - json.loads(Path(metrics).read_text())["accuracy/top1"]:.2f} %'
+
+
+def print_table(title: str, names: List[str], columns: Dict[str, Dict[str, str]]) -> None:
+    """Print a row a name; a column maps names to cells and may leave some out."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column('model', no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify='right', no_wrap=True)
+    for name in names:
+        table.add_row(name, *(cells.get(name, '') for cells in columns.values()))
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)  # no figure is cut where output is piped
+    console.print(table)
 
 
 if __name__ == '__main__':

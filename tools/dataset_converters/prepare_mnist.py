@@ -19,7 +19,7 @@ import zlib
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Callable, Iterator, List, Tuple
+from typing import Callable, Iterator, List, Optional, Tuple
 
 from rich.console import Console
 from rich.progress import wrap_file
@@ -59,7 +59,7 @@ def main() -> None:
     prepare(args.out, args.source)
 
 
-def prepare(out: Path, source: Path = None) -> None:
+def prepare(out: Path, source: Optional[Path] = None) -> None:
     """Make ``out`` hold the four files.
 
     Raises:

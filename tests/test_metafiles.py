@@ -1,0 +1,33 @@
+"""Checks the figures of metafiles and READMEs that a machine can compute."""
+import re
+
+import pytest
+import torch
+import yaml
+from mmengine.config import Config
+
+from mmdcn.analysis import count_multiplications
+from mmdcn.utils.build import build_model
+
+from .conftest import ROOT
+from .registered import CONFIGS
+
+METAFILES = sorted((ROOT / 'configs').glob('*/metafile.yml'))
+MODELS = [model for path in METAFILES for model in yaml.safe_load(path.read_text())['Models']]
+
+
+def test_every_config_stands_in_a_metafile():
+    assert sorted(model['Config'] for model in MODELS) == [
+        str(path.relative_to(ROOT)) for path in CONFIGS]
+
+
+@pytest.mark.parametrize('entry', MODELS, ids=lambda entry: entry['Name'])
+def test_cost_and_size_of_a_model_are_those_of_its_config(entry):
+    path = ROOT / entry['Config']
+    assert entry['Name'] == path.stem
+    model = build_model(Config.fromfile(path))
+    cost = count_multiplications(model, torch.rand(1, 1, 100, 100))
+    size = sum(weight.numel() for weight in model.parameters())
+    assert (entry['Metadata']['FLOPs'], entry['Metadata']['Parameters']) == (cost, size)
+    row = re.search(rf'\({path.name}\).*', (path.parent / 'README.md').read_text()).group()
+    assert f'| {cost:,} | {size:,} |' in row

@@ -1,0 +1,40 @@
+"""Runs what README.md shows."""
+import re
+
+from mmengine.config import Config
+
+from .conftest import ROOT
+from .tools.running import run_python
+
+README = (ROOT / 'README.md').read_text(encoding='utf-8')
+BLOCKS = re.findall(r'<!-- run by tests/test_readme.py -->\n```python\n(.*?)```', README, re.DOTALL)
+
+
+def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, mnist_root):
+    config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
+    config.write_text(BLOCKS[0])
+    assert Config.fromfile(config).default_scope == 'mmpretrain'
+    printed = run_python('tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
+                         f'train_dataloader.dataset.data_root={mnist_root}',
+                         'train_dataloader.dataset.indices=64')
+    assert 'Epoch(train) [1][2/2]' in printed
+    assert (work_dir / 'epoch_1.pth').is_file()
+
+
+def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
+    names = {}
+    exec(BLOCKS[1], names)
+    assert names['saliency'].shape == (2, 14, 14)
+    assert names['cells'].shape == (2, 5)
+
+
+def test_every_path_and_make_target_that_a_page_names_exists():
+    makefile = (ROOT / 'Makefile').read_text()
+    for page in [ROOT / 'README.md', *(ROOT / 'configs').glob('*/README.md')]:
+        text = page.read_text(encoding='utf-8')
+        for target in re.findall(r'make (\w+) ', text):
+            assert re.search(rf'^{target}:', makefile, re.MULTILINE), target
+        for path in re.findall(r'(?:tools|tests|configs)/[\w/.-]+\.(?:py|sh|md)', text):
+            assert (ROOT / path).is_file(), path
+        for link in re.findall(r'\]\((?!http)([^)]+)\)', text):
+            assert (page.parent / link).exists(), link
