@@ -85,7 +85,7 @@ def test_the_first_training_image_shows_19(root, made):
     st.integers(0, 10**6).map('{}.png'.format),
     st.lists(st.tuples(st.integers(1, 10), *[st.integers(-50, 5000).map(float)] * 4),
              min_size=1, max_size=8), min_size=1, max_size=6))
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 def test_any_file_of_this_layout_is_read_back(tmp_path_factory, numbers):
     path = write_digit_struct(tmp_path_factory.mktemp('any') / 'digitStruct.mat', numbers)
     assert held(read_digit_struct(str(path))) == numbers
@@ -271,7 +271,7 @@ def test_an_index_of_an_older_layout_is_made_again(made, parses, monkeypatch):
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=20),
        st.floats(.2, 1))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_broken_index_never_changes_what_is_read(tmp_path_factory, sound, changes, share):
     path = tmp_path_factory.mktemp('broken') / 'digitStruct.mat'
     path.write_bytes(sound)
