@@ -1,0 +1,4 @@
+from .loading import LoadGrayscale
+from .resizing import UpscaleToCover
+
+__all__ = ['LoadGrayscale', 'UpscaleToCover']

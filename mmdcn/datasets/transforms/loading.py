@@ -1,0 +1,63 @@
+import numpy as np
+from mmcv.transforms import BaseTransform
+from PIL import Image, ImageOps
+
+from mmdcn.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class LoadGrayscale(BaseTransform):
+    """Load an image file as (H, W) uint8 luminance, whatever its mode.
+
+    Colours become luminance by ITU-R 601-2. Transparency is composited over black. 16 bits are
+    scaled to 8, not clipped. An EXIF orientation is applied.
+
+    Required Keys:
+
+    - img_path
+
+    Added Keys:
+
+    - img
+    - img_shape: (H, W)
+    - ori_shape: (H, W)
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is cut or is no image; the message names it.
+    """
+
+    def transform(self, results: dict) -> dict:
+        """Load ``results['img_path']``."""
+        image = _load(results['img_path'])
+        results.update(img=image, img_shape=image.shape, ori_shape=image.shape)
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}()'
+
+
+def _load(path: str) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return _luminance(ImageOps.exif_transpose(image))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'The image {path} is missing; extract its archive again or '
+                                'correct the path.') from error
+    # PIL's decoders answer broken bytes with many types of error.
+    except Exception as error:
+        raise ValueError(f'The image {path} is cut or cannot be read ({error}); replace '
+                         'it, for example by extracting its archive again.') from error
+
+
+def _luminance(image: Image.Image) -> np.ndarray:
+    """Luminance of an opened image, (H, W) uint8."""
+    if image.mode.startswith('I'):  # 16 bits, which older versions of PIL hold in 32
+        wide = np.asarray(image).astype(np.float64)
+        return np.clip(wide / 257 + .5, 0, 255).astype(np.uint8)
+    if image.mode == 'F':
+        raise ValueError('floating-point images have no known range')
+    if image.has_transparency_data:
+        image = image.convert('RGBA')
+        image = Image.alpha_composite(Image.new('RGBA', image.size, 'black'), image)
+    return np.array(image.convert('L'))

@@ -1,0 +1,74 @@
+from typing import Tuple
+
+import mmcv
+import torch
+from mmcv.image.geometric import cv2_interp_codes
+from mmcv.transforms import BaseTransform
+
+from mmdcn.registry import TRANSFORMS
+
+
+@TRANSFORMS.register_module()
+class UpscaleToCover(BaseTransform):
+    """Scale an image, and further up where a side would be smaller than a given size.
+
+    The aspect is kept and the image is resized once, by the largest of ``scale`` and what
+    brings each side to ``size``. So an image that is large enough is only scaled, and any other
+    ends with one side of just ``size``.
+
+    Required Keys:
+
+    - img: (H, W) or (H, W, C)
+    - gt_bboxes: (n, 4) float32 tensor of (x1, y1, x2, y2), optional
+
+    Modified Keys:
+
+    - img
+    - img_shape: (H, W)
+    - gt_bboxes
+
+    Added Keys:
+
+    - scale_factor: (width's, height's), after rounding to whole pixels
+
+    Args:
+        size: The least (height, width), in pixels; that of a patch.
+        scale: Factor of an image that is large enough.
+        interpolation: As mmcv's ``imresize`` names it.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    def __init__(self, *, size: Tuple[int, int], scale: float = 1.,
+                 interpolation: str = 'bilinear'):
+        if len(size) != 2 or min(size) < 1:
+            raise ValueError(f'UpscaleToCover(size=...) is a height and a width of at least 1, '
+                             f'got {size}.')
+        if not scale > 0:
+            raise ValueError(f'UpscaleToCover(scale=...) must be above 0, got {scale}.')
+        if interpolation not in cv2_interp_codes:
+            raise ValueError(f'UpscaleToCover(interpolation=...) must be one of '
+                             f'{list(cv2_interp_codes)}, got {interpolation!r}.')
+        self.size = tuple(size)
+        self.scale = scale
+        self.interpolation = interpolation
+
+    def transform(self, results: dict) -> dict:
+        """Resize ``results['img']`` and its boxes."""
+        height, width = results['img'].shape[:2]
+        least_height, least_width = self.size
+        factor = max(self.scale, least_height / height, least_width / width)
+        target = max(round(height * factor), least_height), max(round(width * factor), least_width)
+        if target != (height, width):
+            results['img'] = mmcv.imresize(results['img'], target[::-1],
+                                           interpolation=self.interpolation, backend='cv2')
+        ratios = target[1] / width, target[0] / height
+        results.update(img_shape=target, scale_factor=ratios)
+        if 'gt_bboxes' in results:
+            results['gt_bboxes'] = results['gt_bboxes'] * torch.tensor(ratios * 2)
+        return results
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
+                f'interpolation={self.interpolation!r})')
