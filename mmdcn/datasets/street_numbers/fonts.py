@@ -1,0 +1,145 @@
+"""Characters as masks: the TrueType fonts that matplotlib brings, and painted strokes."""
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Dict, List, NamedTuple, Tuple, Union
+
+import cv2
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+DIGITS = '0123456789'
+# Distractors must not be taken for digits, so the likes of O, I, l, S, Z and B are left out.
+LETTERS = 'ACDEFHKLMNPRTUVWXYaehkmnprtuvwx'
+
+# OpenCV's putText is not among the fonts: OpenCV 5 replaced its Hershey fonts by others, so the
+# same call draws other digits there. StrokeFont has their look.
+TRUETYPE = (
+    'DejaVuSans', 'DejaVuSans-Bold', 'DejaVuSans-Oblique', 'DejaVuSans-BoldOblique',
+    'DejaVuSansMono-Bold', 'DejaVuSerif', 'DejaVuSerif-Bold', 'DejaVuSerif-Italic',
+    'DejaVuSerif-BoldItalic', 'STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic',
+    'STIXGeneralBolIta', 'cmb10', 'cmr10', 'cmss10', 'cmti10', 'cmtt10',
+)
+# A glyph is drawn at the first of these heights that is enough, in pixels, so that it is shrunk
+# by less than a half and each one is drawn once a process.
+SIZES = (24, 36, 54, 80, 120, 180, 270, 400)
+_INK = 128  # mask values from here up belong to the glyph
+
+
+class Glyph(NamedTuple):
+    """A character's mask, cropped to its ink.
+
+    ``mask`` is (h, w) uint8; ``top`` is the mask's first row from the baseline, negative upwards,
+    in pixels.
+    """
+
+    mask: np.ndarray
+    top: int
+
+
+@dataclass(frozen=True)
+class TrueTypeFont:
+    """A font file of matplotlib's, without its folder and suffix."""
+
+    name: str
+
+    def glyph(self, character: str, size: int) -> Glyph:
+        """The glyph where a digit is about ``size`` pixels high."""
+        font = _truetype(self.name, size)
+        canvas = Image.new('L', (3 * size, 3 * size))
+        ImageDraw.Draw(canvas).text((size, 2 * size), character, 255, font, anchor='ls')
+        return _cropped(np.asarray(canvas), baseline=2 * size)
+
+
+@dataclass(frozen=True)
+class StrokeFont:
+    """Digits painted with a round brush; it has no letters.
+
+    Args:
+        width: Width of a digit over its height.
+        weight: Thickness of the brush over the digit's height.
+        squareness: Exponent of the curves: 2 draws ellipses, more draws rounded boxes.
+    """
+
+    width: float
+    weight: float
+    squareness: float
+
+    def glyph(self, character: str, size: int) -> Glyph:
+        """The glyph where a digit is about ``size`` pixels high."""
+        brush = max(1, round(self.weight * size))
+        inner = size - brush
+        canvas = np.zeros((2 * size, 2 * size), np.uint8)
+        scale = (self.width * size - brush / 2, inner)
+        for stroke in _strokes(self.squareness)[character]:
+            points = stroke * scale + (size / 4, brush / 2 + size / 4)
+            cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, 255, brush,
+                          cv2.LINE_AA, shift=4)
+        return _cropped(canvas, baseline=size + size // 4)
+
+
+Font = Union[TrueTypeFont, StrokeFont]
+STROKES = tuple(StrokeFont(width, weight, squareness)
+                for width in (0.5, 0.62) for weight in (0.09, 0.13, 0.17)
+                for squareness in (2., 2.6, 5.))
+
+
+@lru_cache(maxsize=4096)
+def glyph(font: Font, character: str, size: int) -> Glyph:
+    """A glyph, drawn once a process; don't write into its mask."""
+    return font.glyph(character, size)
+
+
+def source_size(height: float) -> int:
+    """The height to draw glyphs at that are shown ``height`` pixels high."""
+    return next((size for size in SIZES if size >= height), SIZES[-1])
+
+
+@lru_cache(maxsize=256)
+def _truetype(name: str, size: int) -> ImageFont.FreeTypeFont:
+    path = str(Path(matplotlib.get_data_path(), 'fonts', 'ttf', f'{name}.ttf'))
+    _, top, _, bottom = ImageFont.truetype(path, 100).getbbox('8')
+    return ImageFont.truetype(path, round(100 * size / (bottom - top)))
+
+
+def _cropped(canvas: np.ndarray, baseline: int) -> Glyph:
+    rows, columns = (np.flatnonzero((canvas >= _INK).any(axis)) for axis in (1, 0))
+    mask = canvas[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    return Glyph(mask.copy(), int(rows[0]) - baseline)
+
+
+def _arc(centre: Tuple[float, float], radii: Tuple[float, float], start: float, stop: float,
+         squareness: float) -> np.ndarray:
+    """Points of a superellipse's arc; angles in degrees, clockwise on the screen from the right."""
+    angles = np.radians(np.linspace(start, stop, 33))
+    unit = np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.sign(unit) * np.abs(unit) ** (2 / squareness) * radii + centre
+
+
+@lru_cache(maxsize=16)
+def _strokes(squareness: float) -> Dict[str, List[np.ndarray]]:
+    """Each digit's strokes in the unit square, y downwards."""
+
+    def arc(x, y, rx, ry, start, stop):
+        return _arc((x, y), (rx, ry), start, stop, squareness)
+
+    def line(*points):
+        return np.array(points, float)
+
+    six = [np.concatenate([line((0.8, 0.)), arc(0.75, 0.68, 0.75, 0.6, 268, 180)]),
+           arc(0.5, 0.68, 0.5, 0.32, 0, 360)]
+    return {
+        '0': [arc(0.5, 0.5, 0.5, 0.5, 0, 360)],
+        '1': [line((0.2, 0.22), (0.6, 0.), (0.6, 1.))],
+        '2': [np.concatenate([arc(0.5, 0.29, 0.46, 0.29, 185, 390), line((0., 1.), (1., 1.))])],
+        '3': [np.concatenate([arc(0.47, 0.25, 0.45, 0.25, 200, 450),
+                              arc(0.47, 0.74, 0.52, 0.26, 270, 520)])],
+        '4': [line((0.72, 1.), (0.72, 0.), (0., 0.7), (1., 0.7))],
+        '5': [np.concatenate([line((0.92, 0.), (0.14, 0.), (0.08, 0.45)),
+                              arc(0.46, 0.68, 0.52, 0.32, 232, 510)])],
+        '6': six,
+        '7': [line((0., 0.), (1., 0.), (0.35, 1.))],
+        '8': [arc(0.5, 0.24, 0.42, 0.24, 0, 360), arc(0.5, 0.74, 0.5, 0.26, 0, 360)],
+        '9': [1 - stroke for stroke in six],
+    }

@@ -1,0 +1,161 @@
+"""One picture of a house number, from a seed, a subset's name and an index."""
+from dataclasses import dataclass
+from typing import List, NamedTuple, Optional, Tuple
+
+import numpy as np
+
+from .camera import photograph
+from .clutter import paint_clutter
+from .digit_struct_writer import DigitBox
+from .fonts import DIGITS, STROKES, TRUETYPE, Font, TrueTypeFont
+from .lettering import Stamp, extent, pose, set_characters, shift, stamp, warp, window_around
+from .signs import paint_number
+from .walls import paint_street
+
+# How many of each 200 images in a row show a number of 1, 2, 3, 4 and 5 digits: SVHN's shares,
+# but 5 digits five times as often, so that even small sets have them.
+LENGTHS = (30, 108, 52, 9, 1)
+_BLOCK = sum(LENGTHS)
+# Chances of the first digit, 0 to 9: small numbers are more common in a street.
+_FIRST_DIGIT = np.array((0.01, 0.24, 0.16, 0.13, 0.11, 0.09, 0.08, 0.07, 0.06, 0.05))
+_STROKE_FONT_ODDS = 0.25
+_STAIRS_ODDS = 0.06  # numbers whose digits go up or down like stairs
+_BORDER = 1.  # pixels between a number and the image's border, at least
+_CROWDING = 0.8  # exponent of the clutter over the area: large images have emptier walls
+_MOST_CLUTTER = 60  # things: it bounds the time an image takes
+_FREE = 0.35  # digit heights around the number without clutter
+
+
+@dataclass(frozen=True)
+class Subset:
+    """How the images of a subset look.
+
+    Args:
+        stream: Number that keeps the subsets' random choices apart.
+        median_height: Median height of the images, in pixels.
+        height_spread: Deviation of the logarithm of the height.
+        median_aspect: Median width over height.
+        aspect_spread: Deviation of the logarithm of that.
+        smallest: Least height and width, in pixels.
+        largest: Greatest height and width, in pixels.
+        fill: Range of a digit's height over the image's, where ``digit_height`` allows it.
+        digit_height: Range of a digit's height in pixels; None leaves it to ``fill``.
+        off_centre: Most shift of the number from the centre, as a part of the space that it has.
+        clutter: Things in an image of 16 squared digit heights; larger ones have more.
+        wear: How bad the photographs are.
+    """
+
+    stream: int
+    median_height: float
+    height_spread: float
+    median_aspect: float
+    aspect_spread: float
+    smallest: Tuple[int, int]
+    largest: Tuple[int, int]
+    fill: Tuple[float, float]
+    digit_height: Optional[Tuple[float, float]]
+    off_centre: float
+    clutter: float
+    wear: float
+
+
+SUBSETS = {
+    'train': Subset(
+        stream=0, median_height=44., height_spread=0.5, median_aspect=2.1, aspect_spread=0.2,
+        smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
+        off_centre=0.35, clutter=4., wear=1.),
+    'extra': Subset(
+        stream=1, median_height=48., height_spread=0.45, median_aspect=1.9, aspect_spread=0.2,
+        smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
+        off_centre=0.3, clutter=3., wear=0.6),
+    'test': Subset(
+        stream=2, median_height=46., height_spread=0.78, median_aspect=2.2, aspect_spread=0.28,
+        smallest=(26, 32), largest=(442, 1083), fill=(0.62, 0.88), digit_height=(18., 60.),
+        off_centre=1., clutter=3.5, wear=1.),
+}
+
+
+class StreetNumber(NamedTuple):
+    """A picture, (H, W, 3) uint8 RGB, and its digits from left to right."""
+
+    image: np.ndarray
+    boxes: List[DigitBox]
+
+
+def make_street_number(seed: int, subset: str, index: int) -> StreetNumber:
+    """Make the picture of a house number.
+
+    It depends on the three arguments alone.
+
+    Args:
+        seed: At least 0.
+        subset: ``'train'``, ``'extra'`` or ``'test'``.
+        index: Place in the subset, from 0.
+
+    Raises:
+        KeyError: There is no such subset.
+    """
+    spec = SUBSETS[subset]
+    rng = np.random.default_rng((seed, spec.stream, index))
+    text = _text(rng, number_length(seed, subset, index))
+    height, width = _size(rng, spec)
+    digit = _digit_height(rng, spec, height)
+    drift = rng.choice((-1, 1)) * rng.uniform(0.2, 0.5) if rng.random() < _STAIRS_ODDS else 0.
+    lettering = set_characters(rng, text, _font(rng), digit, drift)
+    matrix = pose(rng, lettering, digit)
+
+    needed = np.array(extent(matrix, lettering))
+    size = np.maximum((height, width), np.ceil(needed + 2 + 2 * _BORDER + 0.15 * digit)).astype(int)
+    space = (size - needed) / 2 - _BORDER - 1
+    top, left = (size - needed) / 2 + rng.uniform(-1, 1, 2) * spec.off_centre * space
+    matrix = shift(left, top) @ matrix
+    stamps = stamp(matrix, lettering)
+
+    image = paint_street(rng, tuple(size.tolist()), digit)
+    free = window_around(warp(matrix, lettering.corners()), _FREE * digit, image.shape)
+    things = rng.poisson(spec.clutter * (size.prod() / (16 * digit ** 2)) ** _CROWDING)
+    paint_clutter(rng, image, free, digit, min(int(things), _MOST_CLUTTER))
+    paint_number(rng, image, stamps, matrix, lettering, digit)
+    image = photograph(rng, image, digit, spec.wear)
+    return StreetNumber(image, [_box(label, one) for label, one in zip(text, stamps)])
+
+
+def number_length(seed: int, subset: str, index: int) -> int:
+    """How many digits the image has; each 200 images have exactly the shares of ``LENGTHS``."""
+    block, place = divmod(index, _BLOCK)
+    rng = np.random.default_rng((seed, SUBSETS[subset].stream, block, 1))
+    return int(rng.permutation(np.repeat(np.arange(1, 6), LENGTHS))[place])
+
+
+def _text(rng: np.random.Generator, length: int) -> str:
+    first = rng.choice(10, p=_FIRST_DIGIT)
+    return ''.join(DIGITS[digit] for digit in (first, *rng.integers(0, 10, length - 1)))
+
+
+def _font(rng: np.random.Generator) -> Font:
+    if rng.random() < _STROKE_FONT_ODDS:
+        return STROKES[rng.integers(len(STROKES))]
+    return TrueTypeFont(TRUETYPE[rng.integers(len(TRUETYPE))])
+
+
+def _size(rng: np.random.Generator, spec: Subset) -> Tuple[int, int]:
+    """Height and width, drawn again until they are in the subset's range."""
+    while True:
+        height = spec.median_height * np.exp(rng.normal(0, spec.height_spread))
+        width = height * spec.median_aspect * np.exp(rng.normal(0, spec.aspect_spread))
+        size = (round(height), round(width))
+        if all(low <= length <= high
+               for low, length, high in zip(spec.smallest, size, spec.largest)):
+            return size
+
+
+def _digit_height(rng: np.random.Generator, spec: Subset, height: int) -> float:
+    filling = rng.uniform(*spec.fill) * height
+    if spec.digit_height is None:
+        return filling
+    return min(filling, np.exp(rng.uniform(*np.log(spec.digit_height))))
+
+
+def _box(digit: str, one: Stamp) -> DigitBox:
+    left, top, width, height = one.box()
+    return DigitBox(height=height, left=left, top=top, width=width, label=int(digit) or 10)

@@ -1,0 +1,154 @@
+"""Make pictures of house numbers in the files and folders of SVHN's "full numbers" format.
+
+    python tools/dataset_converters/make_street_numbers.py --out data/street-numbers \\
+        --train 20000 --extra 20000 --test 5000 --seed 0
+
+OUT/train, OUT/extra and OUT/test get 1.png, 2.png, ... and digitStruct.mat. Image i of a subset
+depends on the seed, the subset and i alone. A subset that is there with the same settings is
+kept; it appears under its name only when it is complete.
+"""
+import argparse
+import json
+import os
+import shutil
+import signal
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Iterator, List
+
+import cv2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from mmdcn.datasets.street_numbers import SUBSETS, DigitBox, make_street_number, write_digit_struct
+
+SETTINGS = 'settings.json'
+RENDERER = 1  # raise it with each change to the pictures, so that old and new ones aren't mixed
+CHUNK = 16  # images that a worker makes at a time
+COUNTS = {'train': 20000, 'extra': 20000, 'test': 5000}
+
+# A message is the user's sentence: no wrapping, no markup in paths.
+console = Console(stderr=True, soft_wrap=True)
+say = partial(console.print, markup=False, highlight=False)
+
+
+def main() -> None:
+    args = parse_args()
+    folders = {name: args.out / name for name in SUBSETS if getattr(args, name)}
+    wanted = {name: dict(subset=name, images=getattr(args, name), seed=args.seed,
+                         renderer=RENDERER) for name in folders}
+    complete = {name: is_complete(folders[name], wanted[name]) for name in folders}
+    for name, folder in folders.items():
+        if complete[name]:
+            say(f'{folder} is complete: {wanted[name]["images"]} images, kept.')
+        else:
+            make_subset(folder, wanted[name], args.workers)
+            say(f'{folder} is complete: {wanted[name]["images"]} images.')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', type=Path, default=Path('data/street-numbers'),
+                        help='folder for the subsets (default: %(default)s)')
+    for name, count in COUNTS.items():
+        parser.add_argument(f'--{name}', type=int, default=count, metavar='N',
+                            help='images in the subset, 0 to leave it out (default: %(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='chooses the pictures (default: 0)')
+    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
+                        help='processes (default: one a CPU, here %(default)s)')
+    args = parser.parse_args()
+    for name, least in (*((name, 0) for name in COUNTS), ('seed', 0), ('workers', 1)):
+        if getattr(args, name) < least:
+            parser.error(f'--{name} must be at least {least}, got {getattr(args, name)}.')
+    if not any(getattr(args, name) for name in COUNTS):
+        parser.error('--train, --extra and --test are all 0, so there is nothing to make.')
+    if args.out.exists() and not args.out.is_dir():
+        parser.error(f'--out must be a folder, but {args.out} is a file.')
+    return args
+
+
+def is_complete(folder: Path, wanted: dict) -> bool:
+    """Whether a folder holds what is wanted; False where there is none.
+
+    Raises:
+        SystemExit: It holds something else.
+    """
+    if not folder.exists():
+        return False
+    try:
+        held = json.loads((folder / SETTINGS).read_text())
+    except (OSError, ValueError):
+        raise SystemExit(f'{folder} exists but was not made by this tool (it has no readable '
+                         f'{SETTINGS}); choose another --out.') from None
+    if held != wanted:
+        raise SystemExit(f'{folder} was made with other settings ({listed(held, wanted)}); delete '
+                         'that folder, choose another --out, or ask for the same settings.')
+    return True
+
+
+def listed(held: dict, wanted: dict) -> str:
+    return ', '.join(f'{key} {held.get(key)} there, {value} asked'
+                     for key, value in wanted.items() if held.get(key) != value)
+
+
+def make_subset(folder: Path, settings: dict, workers: int) -> None:
+    """Make a subset beside its place and move it there; nothing stays where it fails."""
+    unfinished = folder.with_name(f'.{folder.name}.part')
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    unfinished.mkdir(parents=True)
+    try:
+        boxes = make_images(unfinished, settings, workers)
+        names = [f'{number}.png' for number in range(1, len(boxes) + 1)]
+        say('Writing digitStruct.mat ...')
+        write_digit_struct(unfinished / 'digitStruct.mat', names, boxes)
+        (unfinished / SETTINGS).write_text(json.dumps(settings, indent=2) + '\n')
+        unfinished.rename(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def make_images(folder: Path, settings: dict, workers: int) -> List[List[DigitBox]]:
+    """Write the images of a subset and give the digits of each."""
+    count = settings['images']
+    starts = range(0, count, CHUNK)
+    make = partial(make_chunk, folder, settings)
+    boxes = []
+    pool = ProcessPoolExecutor(min(workers, len(starts)), initializer=start_worker)
+    try:
+        chunks = pool.map(make, starts)  # starts the processes, before the bar's thread
+        for chunk in progress(chunks, settings['subset'], count):
+            boxes += chunk
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return boxes
+
+
+def progress(chunks: Iterator[List[List[DigitBox]]], name: str,
+             count: int) -> Iterator[List[List[DigitBox]]]:
+    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(name, total=count)
+        for chunk in chunks:
+            bar.advance(task, len(chunk))
+            yield chunk
+
+
+def start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the workers
+    cv2.setNumThreads(1)
+
+
+def make_chunk(folder: Path, settings: dict, start: int) -> List[List[DigitBox]]:
+    boxes = []
+    for index in range(start, min(start + CHUNK, settings['images'])):
+        image, digits = make_street_number(settings['seed'], settings['subset'], index)
+        _, png = cv2.imencode('.png', image[..., ::-1])
+        (folder / f'{index + 1}.png').write_bytes(png.tobytes())
+        boxes.append(digits)
+    return boxes
+
+
+if __name__ == '__main__':
+    main()
