@@ -15,7 +15,7 @@ import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Iterator, List
+from typing import Iterable, Iterator, List
 
 import cv2
 from rich.console import Console
@@ -113,18 +113,21 @@ def make_images(folder: Path, settings: dict, workers: int) -> List[List[DigitBo
     count = settings['images']
     starts = range(0, count, CHUNK)
     make = partial(make_chunk, folder, settings)
-    boxes = []
+    if workers == 1:
+        return joined(progress(map(make, starts), settings['subset'], count))
     pool = ProcessPoolExecutor(min(workers, len(starts)), initializer=start_worker)
     try:
         chunks = pool.map(make, starts)  # starts the processes, before the bar's thread
-        for chunk in progress(chunks, settings['subset'], count):
-            boxes += chunk
+        return joined(progress(chunks, settings['subset'], count))
     finally:
         pool.shutdown(cancel_futures=True)
-    return boxes
 
 
-def progress(chunks: Iterator[List[List[DigitBox]]], name: str,
+def joined(chunks: Iterable[List[List[DigitBox]]]) -> List[List[DigitBox]]:
+    return [digits for chunk in chunks for digits in chunk]
+
+
+def progress(chunks: Iterable[List[List[DigitBox]]], name: str,
              count: int) -> Iterator[List[List[DigitBox]]]:
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())

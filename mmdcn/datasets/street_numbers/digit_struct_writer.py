@@ -118,7 +118,8 @@ class _MatlabWriter:
         self._fields(group, DigitBox._fields)
         for field, values in zip(DigitBox._fields, zip(*digits)):
             if len(values) == 1:
-                self._double(group, field.encode(), values[0])
+                value = self._double(group, field.encode(), values[0])
+                self._describe(value, b'double', name + name)  # so in the real files
             else:
                 self._column(group, field.encode(),
                              [self._referred_double(value) for value in values])

@@ -69,7 +69,7 @@ SUBSETS = {
         smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
         off_centre=0.3, clutter=3., wear=0.6),
     'test': Subset(
-        stream=2, median_height=46., height_spread=0.78, median_aspect=2.2, aspect_spread=0.28,
+        stream=2, median_height=52., height_spread=0.75, median_aspect=2.3, aspect_spread=0.28,
         smallest=(26, 32), largest=(442, 1083), fill=(0.62, 0.88), digit_height=(18., 60.),
         off_centre=1., clutter=3.5, wear=1.),
 }
