@@ -5,16 +5,19 @@ QUICK_CONFIG := configs/cluttered_mnist/dcn-k8-hint_1xb128-4e_cluttered-mnist.py
 QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
 MODELS := $(foreach model,coarse fine dcn-k8-hint,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py)
 
+STREET := data/street-numbers
+STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb128-10e_street-numbers/.trained)
+
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning ones cost training a multiple.
 PY_BUSY := OMP_WAIT_POLICY=PASSIVE $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data quickstart test clean
+.PHONY: help setup data quickstart street-numbers test clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.complete  ## make .venv with everything that mmdcn needs
 
@@ -37,6 +40,17 @@ $(QUICK)/metrics.json: $(QUICK)/.trained
 $(QUICK)/.trained: | data
 	$(PY_BUSY) tools/train.py $(QUICK_CONFIG) --work-dir $(QUICK) --resume
 	touch $@
+
+street-numbers: $(STREET_TOWERS)  ## train small towers on synthetic house numbers, print Table 2
+	$(PY_BUSY) tools/analysis_tools/table2.py street-numbers --width w25
+
+work_dirs/%_street-numbers/.trained: | street-number-images
+	$(PY_BUSY) tools/train.py configs/svhn/$*_street-numbers.py --resume
+	touch $@
+
+.PHONY: street-number-images
+street-number-images: setup
+	$(PY) tools/dataset_converters/make_street_numbers.py --out $(STREET) --train 8000 --extra 4000 --test 1000
 
 test: data  ## pass the tests
 	$(PY_BUSY) -m pytest tests

@@ -1,4 +1,6 @@
 """What all tests share."""
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,4 +21,14 @@ def mnist_root() -> str:
     root = ROOT / 'data' / 'mnist'
     if not (root / 't10k-labels-idx1-ubyte').is_file():
         pytest.fail(f'The tests need MNIST in {root}: run `make data`.')
+    return str(root)
+
+
+@pytest.fixture(scope='session')
+def street_numbers_root(tmp_path_factory) -> str:
+    """A few synthetic house numbers in SVHN's layout."""
+    root = tmp_path_factory.mktemp('street-numbers')
+    tool = ROOT / 'tools' / 'dataset_converters' / 'make_street_numbers.py'
+    subprocess.run([sys.executable, tool, '--out', root, '--train', '12', '--extra', '8', '--test',
+                    '6', '--workers', '1'], cwd=ROOT, check=True)
     return str(root)

@@ -1,61 +1,129 @@
 """Finds every config by itself and runs what it describes."""
+from pathlib import Path
+
 import pytest
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.dataset import default_collate
 from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
-from mmengine.runner import Runner
+from mmengine.runner import Runner, save_checkpoint
 
 from mmdcn.registry import DATASETS
 from mmdcn.utils.build import build_model
 
+from .conftest import ROOT
 from .registered import CONFIGS, components, types_in
 
+LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
+FEW_PATCHES = 8  # all patches of an image are too many for a test
 
-def load(path, mnist_root):
+
+@pytest.fixture(scope='session')
+def data_roots(mnist_root, street_numbers_root):
+    return dict(ClutteredMNIST=mnist_root, SVHNFull=street_numbers_root)
+
+
+@pytest.fixture(scope='session')
+def checkpoints(tmp_path_factory):
+    """Untrained weights for the checkpoints that configs name; path -> path of a real file."""
+    folder, made = tmp_path_factory.mktemp('checkpoints'), {}
+
+    def make(path: str) -> str:
+        if path not in made:
+            stem = Path(path).parent.name
+            origin, = [config for config in CONFIGS if config.stem == stem]
+            cfg = Config.fromfile(origin)
+            assert Path(path) == Path('work_dirs', stem, f'epoch_{cfg.train_cfg.max_epochs}.pth')
+            made[path] = str(folder / f'{stem}.pth')
+            save_checkpoint(dict(state_dict=build_model(cfg).state_dict()), made[path])
+        return made[path]
+
+    return make
+
+
+def redirect(part, checkpoints):
+    """Point each ``init_cfg`` inside of a config to a file that is there."""
+    for key, value in part.items():
+        if key == 'init_cfg' and value and value.get('type') == 'Pretrained':
+            value.checkpoint = checkpoints(value.checkpoint)
+        elif isinstance(value, dict):
+            redirect(value, checkpoints)
+
+
+def load(path, data_roots, checkpoints) -> Config:
     cfg = Config.fromfile(path)
-    for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
-        if cfg[loader].dataset.type == 'ClutteredMNIST':
-            cfg[loader].dataset.data_root = mnist_root
-        cfg[loader].dataset.indices = 4
+    for loader in LOADERS:
+        dataset = cfg[loader].dataset
+        dataset.data_root = data_roots[dataset.type]
+        dataset.indices = 4
+        if dataset.type == 'SVHNFull':
+            dataset.val_size = 4
+    redirect(cfg.model, checkpoints)
+    if 'selector' in cfg.model:
+        cfg.model.selector.k = min(cfg.model.selector.k, FEW_PATCHES * 3)
     return cfg
 
 
+def batches(cfg, subset):
+    """Samples of a subset in batches of at most four, of one where sizes are unlike."""
+    dataset = DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
+    size = min(cfg[f'{subset}_dataloader'].batch_size, 4)
+    samples = [dataset[index] for index in range(4)]
+    return dataset, [samples[start:start + size] for start in range(0, 4, size)]
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_a_config_gives_losses_and_predictions_on_its_own_data(path, mnist_root):
-    cfg = load(path, mnist_root)
+def test_a_config_gives_losses_and_predictions_on_its_own_data(path, data_roots, checkpoints):
+    cfg = load(path, data_roots, checkpoints)
     init_default_scope(cfg.default_scope)
     model = build_model(cfg)
     model.init_weights()
 
     model.train()
-    train = DATASETS.build(cfg.train_dataloader.dataset)
-    batch = model.data_preprocessor(default_collate([train[i] for i in range(4)]), training=True)
+    _, (samples, ) = batches(cfg, 'train')
+    batch = model.data_preprocessor(default_collate(samples), training=True)
     loss, logged = model.parse_losses(model(**batch, mode='loss'))
     loss.backward()
     assert loss.isfinite() and 'loss' in logged
     for name, weight in model.named_parameters():
-        assert weight.grad is not None and weight.grad.isfinite().all(), name
+        if weight.requires_grad:
+            assert weight.grad is not None and weight.grad.isfinite().all(), name
 
     model.eval()
     for subset in ('val', 'test'):
-        dataset = DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
-        samples = [dataset[i] for i in range(4)]
-        with torch.no_grad():
-            predictions = model.test_step(default_collate(samples))
-            logits = model(model.data_preprocessor(default_collate(samples))['inputs'])
-        for prediction, row in zip(predictions, logits):
-            assert prediction.pred_label.item() == row.argmax().item()
+        dataset, groups = batches(cfg, subset)
         evaluator = Evaluator(cfg[f'{subset}_evaluator'])
         evaluator.dataset_meta = dataset.metainfo
-        evaluator.process(data_samples=predictions, data_batch=samples)
+        for samples in groups:
+            with torch.no_grad():
+                inputs = model.data_preprocessor(default_collate(samples))['inputs']
+                assert model(inputs).isfinite().all()
+                evaluator.process(data_samples=model.test_step(default_collate(samples)))
         assert all(0 <= value <= 100 for value in evaluator.evaluate(4).values())
 
 
+@pytest.mark.parametrize('path', [path for path in CONFIGS if 'tta_model' in Config.fromfile(path)],
+                         ids=lambda path: path.stem)
+def test_a_config_averages_over_its_views_of_an_image(path, data_roots, checkpoints):
+    cfg = load(path, data_roots, checkpoints)
+    init_default_scope(cfg.default_scope)
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    model = build_model(cfg)
+    dataset, groups = batches(cfg, 'test')
+    evaluator = Evaluator(cfg.test_evaluator)
+    for samples in groups:
+        with torch.no_grad():
+            views = default_collate(samples)
+            evaluator.process(data_samples=model.test_step(views))
+        assert len(views['inputs']) == int(path.stem.split('scales')[0][-1])
+    assert all(0 <= value <= 100 for value in evaluator.evaluate(4).values())
+
+
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_a_config_makes_a_runner_with_a_whole_schedule(path, mnist_root, tmp_path):
-    cfg = load(path, mnist_root)
+def test_a_config_makes_a_runner_with_a_whole_schedule(path, data_roots, checkpoints, tmp_path):
+    cfg = load(path, data_roots, checkpoints)
     cfg.work_dir = str(tmp_path)
     cfg.train_dataloader.batch_size = 1
     runner = Runner.from_cfg(cfg)
@@ -65,11 +133,13 @@ def test_a_config_makes_a_runner_with_a_whole_schedule(path, mnist_root, tmp_pat
     schedulers = runner.build_param_scheduler(cfg.param_scheduler)
     top = cfg.optim_wrapper.optimizer.lr
     rates = []
-    for _ in range(len(runner.train_dataloader) * runner.max_epochs):
+    for iteration in range(len(runner.train_dataloader) * runner.max_epochs):
         rates.append(optimizer.get_lr()['lr'][0])
         optimizer.step()
         for scheduler in schedulers:
-            scheduler.step()
+            ends_epoch = (iteration + 1) % len(runner.train_dataloader) == 0
+            if not scheduler.by_epoch or ends_epoch:
+                scheduler.step()
     assert max(rates) == pytest.approx(top, rel=.05)
     assert rates[0] < .2 * top and optimizer.get_lr()['lr'][0] < .05 * top
 
@@ -78,10 +148,20 @@ def test_a_config_makes_a_runner_with_a_whole_schedule(path, mnist_root, tmp_pat
 def test_a_config_trains_on_train_chooses_on_val_and_tests_on_test(path):
     cfg = Config.fromfile(path)
     assert cfg.default_scope == 'mmdcn'
-    assert [cfg[f'{subset}_dataloader'].dataset.split for subset in ('train', 'val', 'test')] == [
-        'train', 'val', 'test']
+    train, val, test = (cfg[loader].dataset for loader in LOADERS)
+    if train.type == 'ClutteredMNIST':
+        assert (train.split, val.split, test.split) == ('train', 'val', 'test')
+    else:
+        assert (train.part, val.part, test.get('part', 'all')) == ('train', 'val', 'all')
+        assert train.split == val.split == ['train', 'extra'] and test.split == 'test'
+    assert test.get('test_mode', False) or train.type == 'ClutteredMNIST'
 
 
 def test_every_registered_component_runs_in_a_config():
     used = {name for path in CONFIGS for name in types_in(Config.fromfile(path))}
     assert components() and set(components()) <= used
+
+
+def test_configs_lie_where_their_readme_is():
+    for path in CONFIGS:
+        assert path.parent.parent == ROOT / 'configs' and (path.parent / 'README.md').is_file()

@@ -1,20 +1,22 @@
-"""Test a model: python tools/test.py CONFIG CHECKPOINT"""
+"""Test a model: python tools/test.py CONFIG [CHECKPOINT]"""
 import argparse
 
 import mmengine
 from mmengine.evaluator import DumpResults
-from mmengine.runner import Runner
 
-from mmdcn.engine.launch import add_common_arguments, load_config
+from mmdcn.engine.launch import add_common_arguments, build_test_runner, load_config
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a model.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without one the weights '
+                        "are those that the config's init_cfg names")
     parser.add_argument('--out', help='file for the results (.pkl; .json for metrics)')
     parser.add_argument('--out-item', choices=['metrics', 'pred'], default='pred',
                         help='what --out gets: the metrics or all predictions (default)')
+    parser.add_argument('--tta', action='store_true',
+                        help="average over the views of the config's tta_pipeline")
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -22,9 +24,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.load_from = args.checkpoint
     cfg.test_cfg.fp16 = args.amp
-    runner = Runner.from_cfg(cfg)
+    try:
+        runner = build_test_runner(cfg, args.checkpoint, args.tta)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
     if args.out and args.out_item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))
     metrics = runner.test()

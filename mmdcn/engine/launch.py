@@ -1,11 +1,14 @@
-"""What ``tools/train.py`` and ``tools/test.py`` have in common."""
+"""What the tools that run a config have in common."""
 import argparse
 import os
 import os.path as osp
+from typing import Optional
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.config import Config, DictAction
+from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +50,40 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.launcher == 'pytorch' and not torch.cuda.is_available():
         _distribute_on_cpu(cfg)
     return cfg
+
+
+def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool = False) -> Runner:
+    """Make a runner whose ``test()`` is all that is left to do.
+
+    Args:
+        cfg: Is changed.
+        checkpoint: Weights; None takes those that the model's ``init_cfg`` names, as for a DCN
+            whose towers were trained apart.
+        tta: Average over the views of ``cfg.tta_pipeline`` with ``cfg.tta_model``.
+
+    Raises:
+        ValueError: There are no weights, or no views to average.
+    """
+    if checkpoint is None and not _names_weights(cfg.model):
+        raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
+    cfg.load_from = checkpoint
+    if tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise ValueError(f'{cfg.filename} lacks tta_model and tta_pipeline, which --tta needs.')
+        cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+        cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    runner = Runner.from_cfg(cfg)
+    if checkpoint is None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model.init_weights()
+    return runner
+
+
+def _names_weights(model: dict) -> bool:
+    """Whether an ``init_cfg`` somewhere in a model's config loads a checkpoint."""
+    return any(
+        value.get('type') == 'Pretrained' or _names_weights(value)
+        for value in model.values() if isinstance(value, dict))
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

@@ -8,3 +8,4 @@ from .necks import *  # noqa: F401,F403
 from .patches import *  # noqa: F401,F403
 from .saliency import *  # noqa: F401,F403
 from .selectors import *  # noqa: F401,F403
+from .tta import *  # noqa: F401,F403

@@ -1,3 +1,4 @@
 from .patch_hit import PatchHit
+from .sequence_accuracy import SequenceAccuracy
 
-__all__ = ['PatchHit']
+__all__ = ['PatchHit', 'SequenceAccuracy']

@@ -1,3 +1,4 @@
 from .cluttered_mnist import ClutteredMNISTCoarse, ClutteredMNISTFine
+from .svhn import SVHNCoarse, SVHNFine
 
-__all__ = ['ClutteredMNISTCoarse', 'ClutteredMNISTFine']
+__all__ = ['ClutteredMNISTCoarse', 'ClutteredMNISTFine', 'SVHNCoarse', 'SVHNFine']

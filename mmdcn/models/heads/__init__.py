@@ -1,3 +1,4 @@
 from .global_max_pool_head import GlobalMaxPoolHead
+from .sequence_head import SequenceHead
 
-__all__ = ['GlobalMaxPoolHead']
+__all__ = ['GlobalMaxPoolHead', 'SequenceHead']

@@ -32,13 +32,16 @@ class HintLoss(nn.Module):
 
         Args:
             coarse: (N, D, s1, s2).
-            fine: (N, k, D).
+            fine: (N, k, D), or (N, k, D, h, w), which is averaged within each patch.
             cells: (N, k) int64, flat row-major.
 
         Returns:
             Tensor: Scalar; summed over D, averaged over the N·k cells, 0 for k = 0.
         """
-        difference = gather_cells(coarse, cells).float() - fine.detach().float()
+        fine = fine.detach().float()
+        if fine.dim() == 5:
+            fine = fine.mean(dim=(3, 4))
+        difference = gather_cells(coarse, cells).float() - fine
         return difference.square().sum() / max(cells.numel(), 1)
 
     def extra_repr(self) -> str:

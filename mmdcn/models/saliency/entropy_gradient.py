@@ -1,27 +1,39 @@
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Optional, Union
 
 import torch
+from mmengine.model import BaseModule
 from torch import nn
 
 from mmdcn.registry import MODELS
 
 
 @MODELS.register_module()
-class EntropyGradient(nn.Module):
+class EntropyGradient(BaseModule):
     """How much the output's entropy moves with each coarse vector (eqs. 2, 3).
 
     The head runs on the detached coarse map in evaluation mode, so images of a batch don't
     touch each other, no running statistic moves and no weight receives a gradient. The
     pass is in float32 at least, also under autocast.
+
+    Args:
+        head: A head for the coarse map, config or module, where the DCN's own reads fine
+            features only (§4.2.2). It comes trained, by ``init_cfg``, and is not trained here.
     """
+
+    def __init__(self, *, head: Optional[Union[dict, nn.Module]] = None):
+        super().__init__()
+        self.head = MODELS.build(head) if isinstance(head, dict) else head
+        if self.head is not None:
+            self.head.requires_grad_(False)
 
     def forward(self, coarse: torch.Tensor, head: nn.Module) -> torch.Tensor:
         """Compute the saliency map M.
 
         Args:
             coarse: (N, D, s1, s2).
-            head: A module with ``entropy(feats) -> (N,)``, differentiable in ``feats``.
+            head: A module with ``entropy(feats) -> (N,)``, differentiable in ``feats``; the one
+                given at construction goes first.
 
         Returns:
             Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
@@ -29,6 +41,7 @@ class EntropyGradient(nn.Module):
         Raises:
             TypeError: The head has no ``entropy``.
         """
+        head = head if self.head is None else self.head
         if not hasattr(head, 'entropy'):
             raise TypeError(f'EntropyGradient needs a head with entropy(feats) -> (N,), which '
                             f'{type(head).__name__} lacks: use GlobalMaxPoolHead or add it.')

@@ -1,0 +1,51 @@
+# Trained on tight crops, tested uncropped (§4.2, appendix 6.2).
+data_root = 'data/svhn'
+data_preprocessor = dict(mean=[127.5], std=[127.5])
+
+train_pipeline = [
+    dict(type='LoadGrayscale'),
+    dict(type='Resize', scale=(128, 64)),  # width, height
+    dict(type='RandomCrop', crop_size=(54, 110)),  # height, width
+    dict(type='PackInputs', algorithm_keys=('gt_sequence', )),
+]
+val_pipeline = [
+    dict(type='LoadGrayscale'),
+    dict(type='Resize', scale=(128, 64)),
+    dict(type='CenterCrop', crop_size=(110, 54)),  # width, height
+    dict(type='PackInputs', algorithm_keys=('gt_sequence', )),
+]
+test_pipeline = [
+    dict(type='LoadGrayscale'),
+    dict(type='UpscaleToCover', size=(54, 110)),
+    dict(type='PackInputs', algorithm_keys=('gt_sequence', 'gt_bboxes')),
+]
+
+train_dataloader = dict(
+    batch_size=128,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(
+        type='SVHNFull', data_root=data_root, split=['train', 'extra'], part='train',
+        pipeline=train_pipeline),
+)
+val_dataloader = dict(
+    batch_size=128,
+    num_workers=2,
+    persistent_workers=True,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='SVHNFull', data_root=data_root, split=['train', 'extra'], part='val',
+        pipeline=val_pipeline),
+)
+test_dataloader = dict(
+    batch_size=1,  # images of unlike sizes
+    num_workers=2,
+    sampler=dict(type='DefaultSampler', shuffle=False),
+    dataset=dict(
+        type='SVHNFull', data_root=data_root, split='test', test_mode=True,
+        pipeline=test_pipeline),
+)
+
+val_evaluator = [dict(type='SequenceAccuracy')]
+test_evaluator = val_evaluator

@@ -1,0 +1,1 @@
+_base_ = ['./soft-attention_street-numbers.py', '../_base_/tta/2_scales.py']

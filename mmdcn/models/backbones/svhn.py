@@ -1,0 +1,112 @@
+"""The two towers of the SVHN experiment (§4.2, appendix 6.2)."""
+from typing import Iterable, NamedTuple, Optional, Tuple, Union
+
+import torch
+from mmcv.cnn import ConvModule
+from mmengine.model import BaseModule
+from torch import nn
+
+from mmdcn.models.patches.geometry import receptive_field
+from mmdcn.registry import MODELS
+
+# After 1×1 layers, which the paper calls fully connected, and after all others.
+DROPOUT_CONNECTED, DROPOUT = .5, .2
+
+Size = Union[int, Tuple[int, int]]
+
+
+class _Conv(NamedTuple):
+    """A convolution; sizes are (vertical, horizontal)."""
+
+    filters: int
+    kernel: Size
+    stride: Size = 1
+    padding: int = 0
+
+
+POOL = 'pool'  # 2×2 maximum at stride 2
+
+COARSE = (_Conv(24, 5, 2), _Conv(48, 5, 2), _Conv(128, 5, 2), _Conv(192, (4, 5), (1, 2)),
+          _Conv(192, (1, 4)), _Conv(1024, 1), _Conv(1024, 1))
+FINE = (_Conv(48, 5, padding=2), POOL, _Conv(64, 5, padding=2), _Conv(128, 5, padding=2), POOL,
+        _Conv(160, 5, padding=2), _Conv(192, 5, padding=2), POOL,
+        *3 * (_Conv(192, 3, padding=1), ), *3 * (_Conv(1024, 1), ))
+
+
+class _Chain(BaseModule):
+    """Convolutions with norm, ReLU and dropout, and poolings, one after the other."""
+
+    def __init__(self, recipe: Iterable[Union[_Conv, str]], in_channels: int, width: float,
+                 norm_cfg: Optional[dict], init_cfg: Optional[dict]):
+        super().__init__(init_cfg=init_cfg)
+        if width <= 0:
+            raise ValueError(f'{type(self).__name__}(width=...) multiplies the filters and must be '
+                             f'positive, got {width}.')
+        self.layers = nn.Sequential()
+        for layer in recipe:
+            if layer == POOL:
+                self.layers.append(nn.MaxPool2d(2))
+                continue
+            filters = max(round(width * layer.filters), 1)
+            self.layers.append(ConvModule(
+                in_channels, filters, layer.kernel, layer.stride, layer.padding,
+                norm_cfg=norm_cfg))
+            self.layers.append(nn.Dropout(DROPOUT_CONNECTED if layer.kernel == 1 else DROPOUT))
+            in_channels = filters
+        self.out_channels = in_channels
+        self.geometry = receptive_field(self.layers)
+
+    def forward(self, images: torch.Tensor) -> Tuple[torch.Tensor]:
+        """(N, C, H, W) -> one map (N, D, h, w) in a tuple.
+
+        Raises:
+            ValueError: The image is too small to leave one cell.
+        """
+        self.geometry.check_covers(images, self)
+        return (self.layers(images), )
+
+
+@MODELS.register_module()
+class SVHNCoarse(_Chain):
+    """The cheap tower f_c of the SVHN experiment (appendix 6.2).
+
+    24, 48 and 128 filters 5×5/2; 192 of 4×5 at stride (1, 2); 192 of 1×4; twice 1024 of 1×1;
+    no padding. A 54×110 window becomes one cell, and cells are (8, 16) pixels apart. A
+    cell sees 53×109 of these pixels: with stride 2 the last row and column go unused.
+
+    Args:
+        in_channels: Channels of the image.
+        width: Multiplies all filters; 1 is the paper's.
+        norm_cfg: Normalisation after each convolution; the paper names none here.
+        init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
+
+    Raises:
+        ValueError: ``width`` is not positive.
+    """
+
+    def __init__(self, *, in_channels: int = 1, width: float = 1.,
+                 norm_cfg: Optional[dict] = dict(type='BN'), init_cfg: Optional[dict] = None):
+        super().__init__(COARSE, in_channels, width, norm_cfg, init_cfg)
+
+
+@MODELS.register_module()
+class SVHNFine(_Chain):
+    """The expensive tower f_f of the SVHN experiment (appendix 6.2).
+
+    Padded 5×5 convolutions of 48, 64, 128, 160 and 192 filters with 2×2 maxima after the
+    first, third and fifth; three 3×3 of 192; three 1×1 of 1024. Cells are 8 pixels apart and see
+    108×108; a 54×110 patch becomes a 6×13 map.
+
+    Args:
+        in_channels: Channels of the image.
+        width: Multiplies all filters; 1 is the paper's.
+        norm_cfg: Normalisation after each convolution; the paper names none here.
+        init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
+
+    Raises:
+        ValueError: ``width`` is not positive.
+    """
+
+    def __init__(self, *, in_channels: int = 1, width: float = 1.,
+                 norm_cfg: Optional[dict] = dict(type='BN'), init_cfg: Optional[dict] = None):
+        super().__init__(FINE, in_channels, width, norm_cfg, init_cfg)

@@ -1,0 +1,173 @@
+from typing import List, NamedTuple, Optional, Tuple, Union
+
+import torch
+from mmengine.model import BaseModule
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmdcn.registry import MODELS
+
+NUM_DIGITS = 10  # 0 to 9; the class after them says that there is no digit
+POOLINGS = ('average', 'inverse_entropy')
+
+
+class SequenceProbabilities(NamedTuple):
+    """Distributions of N images at L places, or pooled where there is no L.
+
+    Attributes:
+        length: (N, M[, L]), of lengths 1..M.
+        digits: (N, M, 11[, L]), of each digit; class 10 is none.
+    """
+
+    length: torch.Tensor
+    digits: torch.Tensor
+
+
+@MODELS.register_module()
+class SequenceHead(BaseModule):
+    """Reads a number of up to M digits at every place and pools the answers (§4.2.1, §4.2.2).
+
+    A 1×1 convolution predicts at each cell of the feature map a length and M digits; the
+    distributions, not the features, are pooled over the cells. Takes any feature map (N, D,
+    h, w), so it also sits on an MMPretrain backbone; of a map (N, D, k, h, w), k patches with a
+    map each, the distributions are averaged within each patch before they are pooled.
+
+    A sequence is a row of 1 + M integers: the length less one, then the digits, 10 for none.
+
+    Args:
+        in_channels: Channels D of the feature map.
+        max_length: The most digits M.
+        pooling: ``'average'`` (eq. 11) or ``'inverse_entropy'``, which weights each
+            distribution of a place by its inverse entropy (eqs. 12-14).
+        init_cfg: MMEngine's initialisation.
+
+    Raises:
+        ValueError: ``pooling`` is neither.
+    """
+
+    def __init__(self, *, in_channels: int, max_length: int = 5, pooling: str = 'average',
+                 init_cfg: Optional[dict] = None):
+        super().__init__(init_cfg=init_cfg)
+        if pooling not in POOLINGS:
+            raise ValueError(f'SequenceHead(pooling=...) must be one of {POOLINGS}, got '
+                             f'{pooling!r}.')
+        self.in_channels = in_channels
+        self.max_length = max_length
+        self.pooling = pooling
+        self.classifier = nn.Conv1d(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
+
+    def at_each_place(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
+        """The distributions of each place; a backbone's tuple is taken at its last map.
+
+        Raises:
+            ValueError: The map has other channels than ``in_channels``.
+        """
+        if isinstance(feats, (tuple, list)):
+            feats = feats[-1]
+        if feats.size(1) != self.in_channels:
+            raise ValueError(
+                f'SequenceHead(in_channels={self.in_channels}) got a feature map of '
+                f'{feats.size(1)} channels: set in_channels to what the tower gives.')
+        logits = self.classifier(feats.flatten(2)).float()  # (N, M·12, L)
+        length, digits = logits.split((self.max_length, logits.size(1) - self.max_length), dim=1)
+        digits = digits.unflatten(1, (self.max_length, -1))
+        places = SequenceProbabilities(length.softmax(1), digits.softmax(2))
+        if feats.dim() == 5:
+            places = SequenceProbabilities(*(
+                p.unflatten(-1, (feats.size(2), -1)).mean(-1) for p in places))
+        return places
+
+    def probabilities(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
+        """The pooled distributions, (N, M) and (N, M, 11)."""
+        length, digits = self.at_each_place(feats)
+        if self.pooling == 'average':
+            return SequenceProbabilities(length.mean(-1), digits.mean(-1))
+        return SequenceProbabilities(
+            (length * inverse_entropy_weights(length, dim=1)).sum(-1),
+            (digits * inverse_entropy_weights(digits, dim=2)).sum(-1))
+
+    def forward(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+        """Feature map -> log-probabilities (N, 12·M): M lengths, then M times 11 digits."""
+        length, digits = self.probabilities(feats)
+        return _safe_log(torch.cat((length, digits.flatten(1)), dim=1))
+
+    def entropy(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+        """Summed entropy of the digits' distributions, the length left out (eq. 10): -> (N,)."""
+        return _entropy(self.probabilities(feats).digits, dim=2).sum(1)
+
+    def loss(self, feats: Union[torch.Tensor, Tuple], data_samples: List[DataSample]) -> dict:
+        """−log p(S | x) of eq. 9, averaged over the images: -> ``dict(loss=scalar)``.
+
+        All M digits count: those that are not there are to be told as none, which is what
+        their eleventh class is for.
+
+        Args:
+            feats: Feature map.
+            data_samples: Each with ``gt_sequence`` (1 + M,).
+        """
+        length, digits = self.probabilities(feats)
+        truth = torch.stack([torch.as_tensor(sample.gt_sequence) for sample in data_samples])
+        truth = truth.to(length.device)  # (N, 1 + M)
+        log_length = _safe_log(length).gather(1, truth[:, :1]).squeeze(1)
+        log_digits = _safe_log(digits).gather(2, truth[:, 1:, None]).squeeze(2)  # (N, M)
+        return dict(loss=-(log_length + log_digits.sum(1)).mean())
+
+    def predict(self, feats: Union[torch.Tensor, Tuple],
+                data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
+        """Put the most probable number on each data sample; see :func:`set_predictions`."""
+        return set_predictions(self.probabilities(feats), data_samples)
+
+
+def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
+    """w of eq. 13, in which the outer sum is a misprint: over places they sum to 1.
+
+    Args:
+        p: Distributions along ``dim``, places along the last dimension.
+        dim: Dimension of the classes.
+
+    Returns:
+        Tensor: As ``p`` with 1 class.
+    """
+    certainty = _entropy(p, dim).clamp(min=torch.finfo(p.dtype).eps).reciprocal().unsqueeze(dim)
+    return certainty / certainty.sum(-1, keepdim=True)
+
+
+def most_probable(p: SequenceProbabilities) -> Tuple[torch.Tensor, torch.Tensor]:
+    """The jointly most probable length and digits (eq. 9).
+
+    Args:
+        p: Pooled.
+
+    Returns:
+        tuple: Sequences (N, 1 + M) int64 and the logarithms of their probabilities (N,).
+    """
+    log_digit, digit = _safe_log(p.digits[:, :, :NUM_DIGITS]).max(2)  # (N, M)
+    log_p, length = (_safe_log(p.length) + log_digit.cumsum(1)).max(1)
+    place = torch.arange(digit.size(1), device=digit.device)
+    digit = digit.masked_fill(place > length.unsqueeze(1), NUM_DIGITS)
+    return torch.cat((length.unsqueeze(1), digit), dim=1), log_p
+
+
+def set_predictions(p: SequenceProbabilities,
+                    data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
+    """Write predictions into data samples.
+
+    Each gets ``pred_sequence`` (1 + M,) int64, ``pred_confidence``, the sequence's
+    probability, and the distributions ``pred_length`` (M,) and ``pred_digits`` (M, 11).
+    """
+    sequences, log_p = most_probable(p)
+    if data_samples is None:
+        data_samples = [DataSample() for _ in sequences]
+    fields = ('pred_sequence', 'pred_confidence', 'pred_length', 'pred_digits')
+    for sample, *values in zip(data_samples, sequences, log_p.exp(), p.length, p.digits):
+        for name, value in zip(fields, values):
+            sample.set_field(value, name)
+    return data_samples
+
+
+def _safe_log(p: torch.Tensor) -> torch.Tensor:
+    return p.clamp(min=torch.finfo(p.dtype).tiny).log()
+
+
+def _entropy(p: torch.Tensor, dim: int) -> torch.Tensor:
+    return -(p * _safe_log(p)).sum(dim)

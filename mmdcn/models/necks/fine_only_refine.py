@@ -1,0 +1,30 @@
+import torch
+from torch import nn
+
+from mmdcn.registry import MODELS
+
+
+@MODELS.register_module()
+class FineOnlyRefine(nn.Module):
+    """Keeps the fine vectors alone and ignores the coarse map (§4.2.2)."""
+
+    def forward(self, coarse: torch.Tensor, fine: torch.Tensor,
+                cells: torch.Tensor) -> torch.Tensor:
+        """Arrange the patches' features as a map for the head.
+
+        Args:
+            coarse: (N, D, s1, s2), unused.
+            fine: (N, k, D), or (N, k, D, h, w) where a patch gives a small map.
+            cells: (N, k), unused.
+
+        Returns:
+            Tensor: (N, D, k, 1) or (N, D, k, h, w).
+
+        Raises:
+            ValueError: There are no patches to read.
+        """
+        if fine.size(1) == 0:
+            raise ValueError('FineOnlyRefine reads the patches alone and got none: set the '
+                             "selector's k to at least 1.")
+        by_channel = fine.transpose(1, 2)  # (N, D, k[, h, w])
+        return by_channel.unsqueeze(3) if fine.dim() == 3 else by_channel

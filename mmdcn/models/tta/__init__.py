@@ -1,0 +1,3 @@
+from .sequence_tta import AverageSequenceTTA
+
+__all__ = ['AverageSequenceTTA']

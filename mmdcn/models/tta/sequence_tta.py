@@ -1,0 +1,26 @@
+from typing import List, Sequence
+
+import torch
+from mmengine.model import BaseTTAModel
+from mmpretrain.structures import DataSample
+
+from mmdcn.models.heads.sequence_head import SequenceProbabilities, set_predictions
+from mmdcn.registry import MODELS
+
+
+@MODELS.register_module()
+class AverageSequenceTTA(BaseTTAModel):
+    """Averages the distributions of several views of an image, such as scales (§4.2.3).
+
+    The most probable number is found after averaging. Wraps a classifier whose head is a
+    ``SequenceHead``.
+    """
+
+    def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> List[DataSample]:
+        """One list of data samples an image, one data sample a view -> one an image."""
+        length, digits = (
+            torch.stack([torch.stack([view.get(field) for view in views]).mean(0)
+                         for views in data_samples_list])
+            for field in ('pred_length', 'pred_digits'))
+        merged = [views[0].new() for views in data_samples_list]
+        return set_predictions(SequenceProbabilities(length, digits), merged)
