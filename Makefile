@@ -6,7 +6,7 @@ QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
 MODELS := $(foreach model,coarse fine dcn-k8-hint,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py)
 
 STREET := data/street-numbers
-STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb128-10e_street-numbers/.trained)
+STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb128-20e_street-numbers/.trained)
 
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning ones cost training a multiple.

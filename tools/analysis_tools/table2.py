@@ -32,13 +32,13 @@ class Row(NamedTuple):
 
 def rows(data: str, width: str) -> List[Row]:
     """The 12 rows of Table 2 and the one that §4.2.4 adds, all patches."""
-    tag = f'-{width}' if width else ''
+    tag, trained = (f'-{width}', '_1xb128-20e') if width else ('', '_1xb128-10e')
     table = []
     for model, label, errors in (('coarse', 'Coarse model', (40.6, 40.0, 40.0)),
                                  ('fine', 'Fine model', (25.2, 23.7, 23.3)),
                                  ('soft-attention', 'Soft attention', (31.4, 31.1, 30.8))):
-        trained = '_1xb128-10e' if model in ('coarse', 'fine') else ''
-        table += [Row(f'{label}, 1 scale', f'{model}{tag}{trained}_{data}', errors[0]),
+        suffix = trained if model in ('coarse', 'fine') else ''
+        table += [Row(f'{label}, 1 scale', f'{model}{tag}{suffix}_{data}', errors[0]),
                   Row(f'{label}, 2 scales', f'{model}{tag}-2scales_{data}', errors[1]),
                   Row(f'{label}, 3 scales', f'{model}{tag}-3scales_{data}', errors[2])]
     return table + [

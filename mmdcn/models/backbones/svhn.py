@@ -9,9 +9,6 @@ from torch import nn
 from mmdcn.models.patches.geometry import receptive_field
 from mmdcn.registry import MODELS
 
-# After 1×1 layers, which the paper calls fully connected, and after all others.
-DROPOUT_CONNECTED, DROPOUT = .5, .2
-
 Size = Union[int, Tuple[int, int]]
 
 
@@ -37,7 +34,8 @@ class _Chain(BaseModule):
     """Convolutions with norm, ReLU and dropout, and poolings, one after the other."""
 
     def __init__(self, recipe: Iterable[Union[_Conv, str]], in_channels: int, width: float,
-                 norm_cfg: Optional[dict], init_cfg: Optional[dict]):
+                 dropout: Tuple[float, float], norm_cfg: Optional[dict],
+                 init_cfg: Optional[dict]):
         super().__init__(init_cfg=init_cfg)
         if width <= 0:
             raise ValueError(f'{type(self).__name__}(width=...) multiplies the filters and must be '
@@ -51,7 +49,7 @@ class _Chain(BaseModule):
             self.layers.append(ConvModule(
                 in_channels, filters, layer.kernel, layer.stride, layer.padding,
                 norm_cfg=norm_cfg))
-            self.layers.append(nn.Dropout(DROPOUT_CONNECTED if layer.kernel == 1 else DROPOUT))
+            self.layers.append(nn.Dropout(dropout[layer.kernel == 1]))
             in_channels = filters
         self.out_channels = in_channels
         self.geometry = receptive_field(self.layers)
@@ -77,6 +75,7 @@ class SVHNCoarse(_Chain):
     Args:
         in_channels: Channels of the image.
         width: Multiplies all filters; 1 is the paper's.
+        dropout: After convolutions, and after 1×1 ones, which the paper calls fully connected.
         norm_cfg: Normalisation after each convolution; the paper names none here.
         init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
 
@@ -85,8 +84,9 @@ class SVHNCoarse(_Chain):
     """
 
     def __init__(self, *, in_channels: int = 1, width: float = 1.,
+                 dropout: Tuple[float, float] = (.2, .5),
                  norm_cfg: Optional[dict] = dict(type='BN'), init_cfg: Optional[dict] = None):
-        super().__init__(COARSE, in_channels, width, norm_cfg, init_cfg)
+        super().__init__(COARSE, in_channels, width, dropout, norm_cfg, init_cfg)
 
 
 @MODELS.register_module()
@@ -100,6 +100,7 @@ class SVHNFine(_Chain):
     Args:
         in_channels: Channels of the image.
         width: Multiplies all filters; 1 is the paper's.
+        dropout: After convolutions, and after 1×1 ones, which the paper calls fully connected.
         norm_cfg: Normalisation after each convolution; the paper names none here.
         init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
 
@@ -108,5 +109,6 @@ class SVHNFine(_Chain):
     """
 
     def __init__(self, *, in_channels: int = 1, width: float = 1.,
+                 dropout: Tuple[float, float] = (.2, .5),
                  norm_cfg: Optional[dict] = dict(type='BN'), init_cfg: Optional[dict] = None):
-        super().__init__(FINE, in_channels, width, norm_cfg, init_cfg)
+        super().__init__(FINE, in_channels, width, dropout, norm_cfg, init_cfg)

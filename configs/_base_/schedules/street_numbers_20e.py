@@ -1,0 +1,11 @@
+# For the small towers: Adam learns a quarter of the filters where SGD does not.
+train_cfg = dict(by_epoch=True, max_epochs=20, val_interval=1)
+val_cfg = dict()
+test_cfg = dict()
+
+optim_wrapper = dict(optimizer=dict(type='Adam', lr=3e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.01, begin=0, end=1, convert_to_iter_based=True),
+    dict(type='ExponentialLR', gamma=0.8, begin=1, end=20),
+]
+auto_scale_lr = dict(base_batch_size=128)

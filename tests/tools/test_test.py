@@ -1,0 +1,72 @@
+import json
+import subprocess
+
+import pytest
+from mmengine.config import Config
+from mmengine.runner import save_checkpoint
+
+from mmdcn.utils.build import build_model
+
+from ..conftest import ROOT
+from .running import QUICK, python
+
+TOWERS = {tower: f'{tower}-w25_1xb128-20e_street-numbers' for tower in ('coarse', 'fine')}
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, street_numbers_root):
+    """A working folder with data and untrained towers where the configs look for them."""
+    folder = tmp_path_factory.mktemp('table2')
+    (folder / 'data').mkdir()
+    (folder / 'data' / 'street-numbers').symlink_to(street_numbers_root)
+    for name in TOWERS.values():
+        model = build_model(Config.fromfile(ROOT / 'configs' / 'svhn' / f'{name}.py'))
+        save_checkpoint(dict(state_dict=model.state_dict()),
+                        str(folder / 'work_dirs' / name / 'epoch_20.pth'))
+    return folder
+
+
+def run_in(folder, *args):
+    done = subprocess.run(**{**python(*args), 'cwd': folder}, timeout=300)
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_dcn_needs_no_checkpoint_of_its_own(folder):
+    config = ROOT / 'configs' / 'svhn' / 'dcn-k3-w25-2scales_street-numbers.py'
+    printed = run_in(folder, ROOT / 'tools' / 'test.py', config, '--tta', '--work-dir', 'tested',
+                     '--out', 'metrics.json', '--out-item', 'metrics')
+    for name in TOWERS.values():
+        assert f'work_dirs/{name}/epoch_20.pth' in printed
+    assert 'accuracy/sequence' in json.loads((folder / 'metrics.json').read_text())
+
+
+def test_table_2_has_13_rows_and_tests_each_once(folder):
+    command = [ROOT / 'tools' / 'analysis_tools' / 'table2.py', 'street-numbers', '--width', 'w25']
+    first, again = run_in(folder, *command), run_in(folder, *command)
+    table = first[first.index('Sequence error'):].split('\n', 1)[1]
+    assert table == again[again.index('Sequence error'):].split('\n', 1)[1]
+    rows = [line.split() for line in table.splitlines() if 'scale' in line]
+    assert [row[-2] for row in rows] == [
+        '40.6', '40.0', '40.0', '25.2', '23.7', '23.3', '31.4', '31.1', '30.8', '20.0', '18.2',
+        '16.6', '11.6']
+    assert all(0 <= float(row[-1]) <= 100 for row in rows)
+    assert 'Epoch(test)' in first and 'Epoch(test)' not in again
+
+
+def test_table_2_names_the_tower_that_is_missing(tmp_path):
+    done = subprocess.run(**{**python(
+        ROOT / 'tools' / 'analysis_tools' / 'table2.py', 'street-numbers'), 'cwd': tmp_path})
+    assert done.returncode == 1
+    name = 'coarse_1xb128-10e_street-numbers'
+    assert done.stdout.endswith(f'work_dirs/{name}/epoch_10.pth is missing: run `python '
+                                f'tools/train.py configs/svhn/{name}.py`.\n')
+
+
+@pytest.mark.parametrize('arguments, message', [
+    ([], 'names no weights in an init_cfg: pass a checkpoint.'),
+    (['any.pth', '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
+])
+def test_a_test_that_cannot_be_is_refused(arguments, message):
+    done = subprocess.run(**python('tools/test.py', QUICK, *arguments))
+    assert done.returncode == 1 and done.stdout.rstrip().endswith(message)
