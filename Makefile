@@ -3,13 +3,13 @@ MNIST := data/mnist
 QUICK := work_dirs/quickstart
 QUICK_CONFIG := configs/cluttered_mnist/dcn-k8-hint_1xb128-4e_cluttered-mnist.py
 QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
-MODELS := $(foreach model,coarse fine dcn-k8-hint,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py)
+MODELS := $(foreach model,coarse fine,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py) $(QUICK_CONFIG)
 
 STREET := data/street-numbers
 STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb128-20e_street-numbers/.trained)
 
 PY := .venv/bin/python
-# Threads that wait sleep: on a machine with other work, spinning ones cost training a multiple.
+# Threads that wait sleep: on a machine with other work, spinning ones cost them a multiple.
 PY_BUSY := OMP_WAIT_POLICY=PASSIVE $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
@@ -31,8 +31,8 @@ data: setup  ## put MNIST into data/mnist
 	$(PY) tools/dataset_converters/prepare_mnist.py --out $(MNIST)
 
 quickstart: $(QUICK)/metrics.json  ## train a small-budget DCN, test it, print a table, draw a picture
-	$(PY) tools/visualizations/draw_patches.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --out $(QUICK)/patches.png
-	$(PY) tools/analysis_tools/benchmark.py $(MODELS) --batch-sizes 1 64 --metrics dcn-k8-hint=$(QUICK)/metrics.json
+	$(PY_BUSY) tools/visualizations/draw_patches.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --out $(QUICK)/patches.png
+	$(PY_BUSY) tools/analysis_tools/benchmark.py $(MODELS) --batch-sizes 1 64 --metrics dcn-k8-hint=$(QUICK)/metrics.json
 
 $(QUICK)/metrics.json: $(QUICK)/.trained
 	$(PY_BUSY) tools/test.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --work-dir $(QUICK)/test --out $@ --out-item metrics

@@ -1,5 +1,10 @@
 """Dynamic Capacity Networks (Almahairi et al., ICML 2016) for MMPretrain."""
+import warnings
+
 from mmdcn.utils.dependencies import check_dependencies
+
+# What MMCV says of an operator that nothing here uses, each time mmcv-lite is imported.
+warnings.filterwarnings('ignore', 'Fail to import ``MultiScaleDeformableAttention``')
 
 check_dependencies()
 

@@ -18,7 +18,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--tta', action='store_true',
                         help="average over the views of the config's tta_pipeline")
     add_common_arguments(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.out and args.out_item == 'pred' and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out {args.out}: predictions go to a .pkl file; for metrics add '
+                     '--out-item metrics.')
+    return args
 
 
 def main() -> None:

@@ -26,5 +26,5 @@ visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends)
 log_level = 'INFO'
 load_from = None
 resume = False
-# Fixed, so that a resumed run draws the batches that the killed one would have drawn.
+# Fixed, so that a resumed run orders its batches as the killed one would have.
 randomness = dict(seed=0)

@@ -48,7 +48,8 @@ class ClutteredMNIST(BaseDataset):
 
     Raises:
         FileNotFoundError: An idx file is missing.
-        ValueError: A file is corrupt, a label is not a digit, or an option is out of range.
+        ValueError: A file is cut or no idx file of MNIST's size, a label is not a digit, or an
+            option is out of range.
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
@@ -136,7 +137,8 @@ class ClutteredMNIST(BaseDataset):
 
 def _read_idx(path: str, shape: Tuple[int, ...]) -> np.ndarray:
     """Read an idx file of unsigned bytes, which must have just this shape."""
-    remedy = 'run `python tools/dataset_converters/prepare_mnist.py --out DATA_ROOT`.'
+    remedy = (f'run `python tools/dataset_converters/prepare_mnist.py --out '
+              f'{osp.dirname(path) or "."}`.')
     if not osp.isfile(path):
         raise FileNotFoundError(f'The MNIST file {path} is missing; {remedy}')
     content = np.fromfile(path, np.uint8)
@@ -144,5 +146,5 @@ def _read_idx(path: str, shape: Tuple[int, ...]) -> np.ndarray:
     if (content.size != len(header) + np.prod(shape)
             or content[:len(header)].tobytes() != header):
         raise ValueError(f'The MNIST file {path} is corrupt: it is not an idx file of '
-                         f'{"×".join(map(str, shape))} bytes; delete it and {remedy}')
+                         f'{"×".join(map(str, shape))} bytes; {remedy}')
     return content[len(header):].reshape(shape)

@@ -34,6 +34,8 @@ def load_config(args: argparse.Namespace) -> Config:
     Returns:
         Config: Ready for a runner, but for what is special to training or testing.
     """
+    if not osp.isfile(args.config):
+        raise SystemExit(f'The config {args.config} is not there; those of mmdcn are in configs/.')
     cfg = Config.fromfile(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
@@ -62,10 +64,12 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
         tta: Average over the views of ``cfg.tta_pipeline`` with ``cfg.tta_model``.
 
     Raises:
-        ValueError: There are no weights, or no views to average.
+        ValueError: There is no such checkpoint, no weights, or there are no views to average.
     """
     if checkpoint is None and not _names_weights(cfg.model):
         raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
+    if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
+        raise ValueError(f'The checkpoint {checkpoint} is not there.')
     cfg.load_from = checkpoint
     if tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:

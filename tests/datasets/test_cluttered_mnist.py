@@ -180,8 +180,9 @@ def test_an_option_out_of_range_is_named(mnist_root, option, value, message):
 
 
 def test_missing_mnist_is_named_with_the_tool_that_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f'The MNIST file {tmp_path}/train-images-idx3-ubyte'
-                                                ' is missing; run `python .*prepare_mnist.py'):
+    with pytest.raises(FileNotFoundError,
+                       match=f'The MNIST file {tmp_path}/train-images-idx3-ubyte is missing; run '
+                             f'`python .*prepare_mnist.py --out {tmp_path}`'):
         ClutteredMNIST(data_root=str(tmp_path))
 
 
@@ -199,7 +200,7 @@ def test_corrupt_mnist_is_named(tmp_path, mnist_root, harm):
         content.append(0)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f'The MNIST file {path} is corrupt: it is not an idx file '
-                                         'of 10000×28×28 bytes; delete it and run'):
+                                         'of 10000×28×28 bytes; run'):
         ClutteredMNIST(data_root=str(tmp_path), split='test')
 
 

@@ -69,6 +69,12 @@ def test_sizes_and_strides_must_be_positive(option, value):
         PatchExtractor(**{'size': 14, 'stride': 4, option: value})
 
 
+@pytest.mark.parametrize('size', [14.5, (14, 14, 14), '14', (14, 2.5)])
+def test_a_size_that_is_no_pair_of_integers_is_named(size):
+    with pytest.raises(ValueError, match='is one integer or \\(vertical, horizontal\\), got'):
+        PatchExtractor(size=size, stride=4)
+
+
 def test_a_coarse_cell_of_cluttered_mnist_sees_11_pixels_at_stride_4():
     assert ClutteredMNISTCoarse().geometry == Geometry((11, 11), (4, 4), (0, 0))
 

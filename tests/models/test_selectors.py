@@ -37,5 +37,5 @@ def test_k_must_be_an_integer(k):
 
 def test_k_must_not_be_negative():
     with pytest.raises(ValueError, match=r'TopKSelector\(k=...\) counts patches and must be at '
-                                         'least 0, got -1'):
+                                         "least 0, got -1: set the selector's k to"):
         TopKSelector(k=-1)

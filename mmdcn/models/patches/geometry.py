@@ -10,8 +10,17 @@ _WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 def to_pair(value) -> Pair:
-    """``3`` -> ``(3, 3)``; a pair of (vertical, horizontal) stays as it is."""
-    return (value, value) if isinstance(value, int) else tuple(value)
+    """``3`` -> ``(3, 3)``; a pair of (vertical, horizontal) stays as it is.
+
+    Raises:
+        ValueError: Neither an integer nor a pair of them.
+    """
+    pair = (value, value) if isinstance(value, int) else value
+    if (not isinstance(pair, (tuple, list)) or len(pair) != 2
+            or not all(isinstance(length, int) for length in pair)):
+        raise ValueError(f'A size in pixels or cells is one integer or (vertical, horizontal), got '
+                         f'{value!r}.')
+    return tuple(pair)
 
 
 class Geometry(NamedTuple):

@@ -24,10 +24,10 @@ class TopKSelector(nn.Module):
         super().__init__()
         if not isinstance(k, int) or isinstance(k, bool):
             raise TypeError(f'TopKSelector(k=...) counts patches and must be an integer, got '
-                            f'{k!r}.')
+                            f"{k!r}: set the selector's k to a whole number such as 8.")
         if k < 0:
-            raise ValueError(f'TopKSelector(k=...) counts patches and must be at least 0, got '
-                             f'{k}.')
+            raise ValueError(f'TopKSelector(k=...) counts patches and must be at least 0, got {k}: '
+                             "set the selector's k to 0 for the coarse model, or to more.")
         self.k = k
         self._said_all = False
 
