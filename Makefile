@@ -9,7 +9,7 @@ STREET := data/street-numbers
 STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb128-20e_street-numbers/.trained)
 
 PY := .venv/bin/python
-# Threads that wait sleep: on a machine with other work, spinning ones cost them a multiple.
+# Threads that wait sleep: on a machine with other work, spinning costs a multiple.
 PY_BUSY := OMP_WAIT_POLICY=PASSIVE $(PY)
 # Sleeping at once costs an idle machine latency; spinning briefly costs neither.
 PY_TIMED := GOMP_SPINCOUNT=10000 $(PY)
@@ -57,5 +57,5 @@ street-number-images: setup
 test: data  ## pass the tests
 	$(PY_BUSY) -m pytest tests
 
-clean:  ## remove .venv and the quickstart's results; data stays
+clean:  ## remove .venv and what quickstart made; data stays
 	rm -rf .venv $(QUICK)
