@@ -6,7 +6,7 @@ QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
 MODELS := $(foreach model,coarse fine,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py) $(QUICK_CONFIG)
 
 STREET := data/street-numbers
-STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb128-20e_street-numbers/.trained)
+STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb32-5e_street-numbers/.trained)
 
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning costs a multiple.
@@ -52,7 +52,7 @@ work_dirs/%_street-numbers/.trained: | street-number-images
 
 .PHONY: street-number-images
 street-number-images: setup
-	$(PY) tools/dataset_converters/make_street_numbers.py --out $(STREET) --train 8000 --extra 4000 --test 1000
+	$(PY) tools/dataset_converters/make_street_numbers.py --out $(STREET) --train 20000 --extra 10000 --test 1000
 
 test: data  ## pass the tests
 	$(PY_BUSY) -m pytest tests

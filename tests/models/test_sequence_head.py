@@ -19,9 +19,9 @@ from mmdcn.registry import MODELS
 POOLINGS = ['average', 'inverse_entropy']
 
 
-def sharp_head(pooling='average', in_channels=6):
+def sharp_head(pooling='average', in_channels=6, window=1):
     """A head that is sure of itself here and in doubt there."""
-    head = SequenceHead(in_channels=in_channels, pooling=pooling)
+    head = SequenceHead(in_channels=in_channels, window=window, pooling=pooling)
     torch.nn.init.normal_(head.classifier.weight, std=1.5)
     return head
 
@@ -79,13 +79,34 @@ def test_weights_sum_to_1_over_the_cells_also_where_an_entropy_is_0(sure):
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 5, 1))
 
 
-def test_patches_are_averaged_inside_before_they_are_weighed():
-    head, feats = sharp_head('inverse_entropy'), torch.randn(1, 6, 3, 2, 2)
-    of_patches = [sharp.digits[0].flatten(2) if sharp.digits.dim() == 5 else sharp.digits[0]
-                  for sharp in (head.at_each_place(feats[:, :, k]) for k in range(3))]
-    means = torch.stack([p.mean(-1) for p in of_patches], dim=-1)[None]  # (1, 5, 11, 3)
-    expected = (means * inverse_entropy_weights(means, dim=2)).sum(-1)
-    torch.testing.assert_close(head.probabilities(feats).digits, expected)
+def test_a_place_is_a_window_whose_features_are_averaged():
+    head, feats = sharp_head(window=(2, 3)), torch.randn(1, 6, 3, 4)
+    one_cell = sharp_head()
+    one_cell.load_state_dict(head.state_dict())
+    windows = torch.stack([feats[0, :, row:row + 2, column:column + 3].mean((1, 2))
+                           for row in range(2) for column in range(2)], dim=1)
+    expected = one_cell.probabilities(windows[None, :, None])
+    torch.testing.assert_close(head.probabilities(feats), expected)
+
+
+def test_a_patch_of_a_windows_size_is_one_place():
+    head, feats = sharp_head('inverse_entropy', window=(2, 3)), torch.randn(2, 6, 4, 2, 3)
+    one_cell = sharp_head('inverse_entropy')
+    one_cell.load_state_dict(head.state_dict())
+    expected = one_cell.probabilities(feats.mean((3, 4)).unsqueeze(3))
+    torch.testing.assert_close(head.probabilities(feats), expected)
+
+
+@pytest.mark.parametrize('shape', [(1, 6, 1, 3), (1, 6, 2, 2), (1, 6, 5, 1, 3)])
+def test_a_map_smaller_than_the_window_is_refused(shape):
+    with pytest.raises(ValueError, match=r'SequenceHead\(window=\(2, 3\)\) got a map of .* cells: '
+                                         'enlarge the image or patch, or set a smaller window'):
+        sharp_head(window=(2, 3))(torch.rand(shape))
+
+
+def test_a_window_of_nothing_is_refused():
+    with pytest.raises(ValueError, match=r'SequenceHead\(window=...\) is at least one cell, got 0'):
+        SequenceHead(in_channels=6, window=0)
 
 
 def test_the_loss_is_that_of_a_plain_computation_image_by_image():

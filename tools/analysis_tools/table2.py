@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 def rows(data: str, width: str) -> List[Row]:
     """The 12 rows of Table 2 and the one that §4.2.4 adds, all patches."""
-    tag, trained = (f'-{width}', '_1xb128-20e') if width else ('', '_1xb128-10e')
+    tag, trained = (f'-{width}', '_1xb32-5e') if width else ('', '_1xb128-10e')
     table = []
     for model, label, errors in (('coarse', 'Coarse model', (40.6, 40.0, 40.0)),
                                  ('fine', 'Fine model', (25.2, 23.7, 23.3)),

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mmdcn.datasets.street_numbers import SUBSETS, DigitBox, make_street_number, write_digit_struct
 
 SETTINGS = 'settings.json'
-RENDERER = 1  # raise it with each change to the pictures, so that old and new ones aren't mixed
+RENDERER = 2  # raise it with each change to the pictures, so that old and new ones aren't mixed
 CHUNK = 16  # images that a worker makes at a time
 COUNTS = {'train': 20000, 'extra': 20000, 'test': 5000}
 

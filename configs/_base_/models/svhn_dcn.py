@@ -10,5 +10,6 @@ model = dict(
     patch_extractor=dict(type='PatchExtractor', size=(54, 110), stride=(8, 16)),
     fine=dict(type='SVHNFine', width=1.),
     neck=dict(type='FineOnlyRefine'),
-    head=dict(type='SequenceHead', in_channels=1024, pooling='inverse_entropy'),
+    head=dict(
+        type='SequenceHead', in_channels=1024, window=(6, 13), pooling='inverse_entropy'),
 )

@@ -10,6 +10,7 @@ _INK = 0.5  # of a glyph's densest pixel: from here up a pixel belongs to the gl
 # Deviations of a pose: turn in degrees, slant, logarithm of the stretch, and how much nearer one
 # side is than the other (horizontally, vertically).
 _TURN, _SLANT, _STRETCH, _PERSPECTIVE = 3.5, 0.09, 0.12, (0.07, 0.03)
+_NARROWING = 0.75  # SVHN's boxes are half as wide as high, the fonts' digits two thirds
 _MOST_TURN = 14.  # degrees
 
 
@@ -58,7 +59,7 @@ def set_characters(rng: np.random.Generator, text: str, font: Font, height: floa
         drift: How much lower each character stands than the one before, in digit heights.
     """
     size = source_size(height)
-    gap = size * (rng.uniform(0.06, 0.22) if rng.random() < 0.85 else rng.uniform(0.22, 0.6))
+    gap = size * (rng.uniform(0.04, 0.16) if rng.random() < 0.85 else rng.uniform(0.16, 0.5))
     bolder = round(size * rng.uniform(0.01, 0.03)) if rng.random() < 0.35 else 0
     masks, origins, x = [], [], 0.
     for position, character in enumerate(text):
@@ -82,7 +83,7 @@ def pose(rng: np.random.Generator, lettering: Lettering, height: float) -> np.nd
     low, high = corners.min(0), corners.max(0)
     scale = height / lettering.size
     turn = np.radians(np.clip(rng.normal(0, _TURN), -_MOST_TURN, _MOST_TURN))
-    stretch = np.exp(rng.normal(0, _STRETCH))
+    stretch = _NARROWING * np.exp(rng.normal(0, _STRETCH))
     nearer = rng.normal(0, _PERSPECTIVE) / np.maximum(high - low, 2 * lettering.size)
     centre = np.array([[1, 0, -(low + high)[0] / 2], [0, 1, -(low + high)[1] / 2], [0, 0, 1]])
     slant = np.array([[stretch, -rng.normal(0, _SLANT), 0], [0, 1, 0], [0, 0, 1 / scale]])

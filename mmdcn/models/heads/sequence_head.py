@@ -1,10 +1,13 @@
+import operator
 from typing import List, NamedTuple, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import nn
+from torch.nn import functional as F
 
+from mmdcn.models.patches.geometry import to_pair
 from mmdcn.registry import MODELS
 
 NUM_DIGITS = 10  # 0 to 9; the class after them says that there is no digit
@@ -27,32 +30,38 @@ class SequenceProbabilities(NamedTuple):
 class SequenceHead(BaseModule):
     """Reads a number of up to M digits at every place and pools the answers (§4.2.1, §4.2.2).
 
-    A 1×1 convolution predicts at each cell of the feature map a length and M digits; the
-    distributions, not the features, are pooled over the cells. Takes any feature map (N, D,
-    h, w), so it also sits on an MMPretrain backbone; of a map (N, D, k, h, w), k patches with a
-    map each, the distributions are averaged within each patch before they are pooled.
+    A linear layer predicts at each place a length and M digits; these distributions are pooled
+    over the places. A place is a window of cells, whose features are averaged before the layer:
+    one cell, or all those of a patch where the tower makes a small map of it. Takes any feature
+    map (N, D, h, w), so it also sits on an MMPretrain backbone, and the maps of k patches
+    (N, D, k, h, w).
 
     A sequence is a row of 1 + M integers: the length less one, then the digits, 10 for none.
 
     Args:
         in_channels: Channels D of the feature map.
         max_length: The most digits M.
+        window: Height and width of a place, in cells; places overlap, one starts at each cell.
         pooling: ``'average'`` (eq. 11) or ``'inverse_entropy'``, which weights each
             distribution of a place by its inverse entropy (eqs. 12-14).
         init_cfg: MMEngine's initialisation.
 
     Raises:
-        ValueError: ``pooling`` is neither.
+        ValueError: ``pooling`` is neither, or ``window`` is no size.
     """
 
-    def __init__(self, *, in_channels: int, max_length: int = 5, pooling: str = 'average',
+    def __init__(self, *, in_channels: int, max_length: int = 5,
+                 window: Union[int, Tuple[int, int]] = 1, pooling: str = 'average',
                  init_cfg: Optional[dict] = None):
         super().__init__(init_cfg=init_cfg)
         if pooling not in POOLINGS:
             raise ValueError(f'SequenceHead(pooling=...) must be one of {POOLINGS}, got '
                              f'{pooling!r}.')
+        if min(to_pair(window)) < 1:
+            raise ValueError(f'SequenceHead(window=...) is at least one cell, got {window}.')
         self.in_channels = in_channels
         self.max_length = max_length
+        self.window = to_pair(window)
         self.pooling = pooling
         self.classifier = nn.Conv1d(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
 
@@ -60,7 +69,8 @@ class SequenceHead(BaseModule):
         """The distributions of each place; a backbone's tuple is taken at its last map.
 
         Raises:
-            ValueError: The map has other channels than ``in_channels``.
+            ValueError: The map has other channels than ``in_channels``, or is smaller than the
+                window.
         """
         if isinstance(feats, (tuple, list)):
             feats = feats[-1]
@@ -68,14 +78,23 @@ class SequenceHead(BaseModule):
             raise ValueError(
                 f'SequenceHead(in_channels={self.in_channels}) got a feature map of '
                 f'{feats.size(1)} channels: set in_channels to what the tower gives.')
-        logits = self.classifier(feats.flatten(2)).float()  # (N, M·12, L)
+        feats = self._average_windows(feats)
+        logits = self.classifier(feats.flatten(2))  # (N, M·12, L)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         length, digits = logits.split((self.max_length, logits.size(1) - self.max_length), dim=1)
         digits = digits.unflatten(1, (self.max_length, -1))
-        places = SequenceProbabilities(length.softmax(1), digits.softmax(2))
+        return SequenceProbabilities(length.softmax(1), digits.softmax(2))
+
+    def _average_windows(self, feats: torch.Tensor) -> torch.Tensor:
+        if self.window == (1, 1):
+            return feats
+        if any(map(operator.lt, feats.shape[-2:], self.window)):
+            raise ValueError(
+                f'SequenceHead(window={self.window}) got a map of {tuple(feats.shape[-2:])} cells: '
+                'enlarge the image or patch, or set a smaller window.')
         if feats.dim() == 5:
-            places = SequenceProbabilities(*(
-                p.unflatten(-1, (feats.size(2), -1)).mean(-1) for p in places))
-        return places
+            return F.avg_pool3d(feats, (1, *self.window), stride=1)
+        return F.avg_pool2d(feats, self.window, stride=1)
 
     def probabilities(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
         """The pooled distributions, (N, M) and (N, M, 11)."""
@@ -94,6 +113,44 @@ class SequenceHead(BaseModule):
     def entropy(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
         """Summed entropy of the digits' distributions, the length left out (eq. 10): -> (N,)."""
         return _entropy(self.probabilities(feats).digits, dim=2).sum(1)
+
+    def entropy_gradient(self, feats: torch.Tensor) -> torch.Tensor:
+        """The gradient of :meth:`entropy` with respect to the map, without a backward pass.
+
+        A product at each place: through the pooling, the place's softmax and the linear layer.
+
+        Args:
+            feats: (N, D, h, w) or (N, D, k, h, w).
+
+        Returns:
+            Tensor: As ``feats``, without a graph.
+        """
+        with torch.no_grad():
+            p = self.at_each_place(feats).digits  # (N, M, 11, L)
+            if self.pooling == 'average':
+                of_places = -_safe_log(p.mean(-1, keepdim=True)) / p.size(-1)
+            else:
+                weights = inverse_entropy_weights(p, dim=2)
+                pooled = (p * weights).sum(-1, keepdim=True)
+                of_pooled = -_safe_log(pooled)
+                # The weights move too: w = c / Σc and c = 1 / entropy.
+                of_weights = (of_pooled * (p - pooled)).sum(2, keepdim=True) * weights
+                entropy = _entropy(p, dim=2).unsqueeze(2)
+                of_weights = torch.where(entropy > _least_entropy(p), of_weights / entropy, 0)
+                of_places = of_pooled * weights + of_weights * _safe_log(p)
+            of_logits = p * (of_places - (p * of_places).sum(2, keepdim=True))
+            weight = self.classifier.weight[self.max_length:, :, 0]  # the digits' (11·M, D)
+            return self._spread_windows(weight.t() @ of_logits.flatten(1, 2), feats)
+
+    def _spread_windows(self, gradient: torch.Tensor, feats: torch.Tensor) -> torch.Tensor:
+        """Back through :meth:`_average_windows`: (N, D, L) -> the shape of ``feats``."""
+        if self.window == (1, 1):
+            return gradient.view_as(feats)
+        grid = [length - window + 1 for length, window in zip(feats.shape[-2:], self.window)]
+        gradient = gradient.view(*feats.shape[:-2], *grid)
+        below, beside = (window - 1 for window in self.window)
+        gradient = F.pad(gradient, (beside, beside, below, below))
+        return self._average_windows(gradient)  # each cell is in as many windows as it has cells
 
     def loss(self, feats: Union[torch.Tensor, Tuple], data_samples: List[DataSample]) -> dict:
         """−log p(S | x) of eq. 9, averaged over the images: -> ``dict(loss=scalar)``.
@@ -128,7 +185,7 @@ def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
     Returns:
         Tensor: As ``p`` with 1 class.
     """
-    certainty = _entropy(p, dim).clamp(min=torch.finfo(p.dtype).eps).reciprocal().unsqueeze(dim)
+    certainty = _entropy(p, dim).clamp(min=_least_entropy(p)).reciprocal().unsqueeze(dim)
     return certainty / certainty.sum(-1, keepdim=True)
 
 
@@ -171,3 +228,8 @@ def _safe_log(p: torch.Tensor) -> torch.Tensor:
 
 def _entropy(p: torch.Tensor, dim: int) -> torch.Tensor:
     return -(p * _safe_log(p)).sum(dim)
+
+
+def _least_entropy(p: torch.Tensor) -> float:
+    """Below it a distribution counts as sure, for a finite weight."""
+    return torch.finfo(p.dtype).eps

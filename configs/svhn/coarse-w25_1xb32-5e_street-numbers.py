@@ -1,10 +1,11 @@
 _base_ = [
     '../_base_/models/svhn_coarse.py',
     '../_base_/datasets/street_numbers.py',
-    '../_base_/schedules/street_numbers_20e.py',
+    '../_base_/schedules/street_numbers_5e.py',
     '../_base_/default_runtime.py',
 ]
 
 model = dict(
     backbone=dict(width=0.25, dropout=(0., 0.2)), head=dict(in_channels=256))
+train_dataloader = dict(batch_size=32)
 default_hooks = dict(checkpoint=dict(save_best='accuracy/sequence'))
