@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmdcn.models import EntropyGradient, GlobalMaxPoolHead
-from mmdcn.models.saliency.entropy_gradient import evaluation_mode
+from mmdcn.models import EntropyGradient, GlobalMaxPoolHead, SequenceHead
+from mmdcn.models.saliency.entropy_gradient import entropy_gradient_by_autograd, evaluation_mode
+from mmdcn.registry import MODELS
 
 from .dcns import stir_statistics
 
@@ -106,3 +107,82 @@ def test_a_head_without_entropy_is_named():
     with pytest.raises(TypeError, match=r'EntropyGradient needs a head with entropy\(feats\).*'
                                         'which Conv2d lacks: use GlobalMaxPoolHead'):
         EntropyGradient()(torch.rand(1, 24, 5, 5), nn.Conv2d(24, 10, 5))
+
+
+class TestClosedForms:
+    """Heads that know the gradient of their entropy agree with autograd."""
+
+    HEADS = {
+        'as the paper': dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=6),
+        'kernel not of whole strides': dict(
+            type='GlobalMaxPoolHead', num_classes=3, in_channels=6, mid_channels=7, kernel_size=3,
+            stride=2),
+        'stride beyond the kernel': dict(
+            type='GlobalMaxPoolHead', num_classes=3, in_channels=6, kernel_size=2, stride=3),
+        'no norm': dict(type='GlobalMaxPoolHead', num_classes=4, in_channels=6, norm_cfg=None),
+        'group norm': dict(type='GlobalMaxPoolHead', num_classes=4, in_channels=6,
+                           norm_cfg=dict(type='GN', num_groups=4)),
+        'average': dict(type='SequenceHead', in_channels=6),
+        'inverse entropy': dict(type='SequenceHead', in_channels=6, pooling='inverse_entropy'),
+        'windows': dict(type='SequenceHead', in_channels=6, window=(2, 3)),
+        'weighted windows': dict(
+            type='SequenceHead', in_channels=6, window=(3, 2), pooling='inverse_entropy'),
+    }
+
+    @pytest.fixture(params=HEADS.values(), ids=HEADS)
+    def head(self, request):
+        head = MODELS.build(request.param).double().eval()
+        stir_statistics(head)
+        for weight in head.parameters():
+            nn.init.normal_(weight, std=.2)
+        return head
+
+    @pytest.mark.parametrize('dtype, rtol', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
+    @pytest.mark.parametrize('size', [(4, 4), (9, 7), (23, 23)])
+    def test_they_equal_autograd(self, head, dtype, rtol, size):
+        feats = torch.randn(3, 6, *size, dtype=dtype)
+        head = head.to(dtype)
+        closed, exact = head.entropy_gradient(feats), entropy_gradient_by_autograd(head, feats)
+        if closed is None:
+            assert not isinstance(head.conv.norm, nn.BatchNorm2d)
+            return
+        assert closed.shape == feats.shape and not closed.requires_grad
+        assert_close_in_norm(closed, exact, rtol)
+
+    def test_ties_are_broken_alike(self, head):
+        feats = torch.randn(2, 6, 1, 1, dtype=torch.float64).expand(2, 6, 9, 8).clone()
+        feats[:, :, :, 4:] = 0
+        closed, exact = head.entropy_gradient(feats), entropy_gradient_by_autograd(head, feats)
+        if closed is not None:
+            assert_close_in_norm(closed, exact, 1e-10)
+
+    def test_patches_maps_are_as_good(self):
+        head = SequenceHead(in_channels=6, window=(2, 3), pooling='inverse_entropy').double()
+        feats = torch.randn(2, 6, 4, 3, 5, dtype=torch.float64)
+        assert_close_in_norm(head.entropy_gradient(feats),
+                             entropy_gradient_by_autograd(head, feats), 1e-10)
+
+    def test_a_head_that_is_sure_of_some_places_agrees(self):
+        head = SequenceHead(in_channels=6, pooling='inverse_entropy').double()
+        feats = torch.randn(2, 6, 3, 3, dtype=torch.float64)
+        feats[:, :, 0] *= 1e6
+        closed, exact = head.entropy_gradient(feats), entropy_gradient_by_autograd(head, feats)
+        assert closed.isfinite().all()
+        assert_close_in_norm(closed, exact, 1e-8)
+
+    def test_a_shut_relu_and_a_sure_head_have_no_gradient(self):
+        head = GlobalMaxPoolHead(num_classes=3, in_channels=6).eval()
+        nn.init.constant_(head.conv.bn.bias, -100)
+        assert not head.entropy_gradient(torch.rand(2, 6, 9, 9)).any()
+
+    def test_no_graph_is_built_where_they_are_known(self):
+        coarse = torch.rand(2, 24, 23, 23)
+        head = GlobalMaxPoolHead(num_classes=10, in_channels=24)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(torch.autograd, 'grad', None)
+            assert EntropyGradient()(coarse, head).shape == (2, 23, 23)
+
+
+def assert_close_in_norm(found, expected, rtol):
+    """Small numbers next to large ones of the same vector have their rounding."""
+    assert (found - expected).norm() <= rtol * expected.norm()

@@ -54,6 +54,10 @@ class GlobalMaxPoolHead(ClsHead):
             ValueError: The map has other channels than ``in_channels`` or is smaller than the
                 convolution's kernel.
         """
+        return self._peaks(feats)[0]
+
+    def _peaks(self, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Each channel's maximum and the window where it is, both (N, mid_channels)."""
         if isinstance(feats, (tuple, list)):
             feats = feats[-1]
         if feats.size(1) != self.in_channels:
@@ -65,7 +69,8 @@ class GlobalMaxPoolHead(ClsHead):
             raise ValueError(
                 f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
                 f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.')
-        return self.conv(feats).amax(dim=(2, 3))
+        # Of equal windows one is taken, so that the gradient has one window a channel.
+        return self.conv(feats).flatten(2).max(dim=2)
 
     def forward(self, feats: Features) -> torch.Tensor:
         """Feature map (N, D, h, w), or a tuple ending in it, -> logits (N, C)."""
@@ -75,6 +80,31 @@ class GlobalMaxPoolHead(ClsHead):
         """Entropy H of the predicted distribution, in nats (eq. 2): -> (N,)."""
         log_p = self(feats).log_softmax(dim=1)
         return -(log_p.exp() * log_p).sum(dim=1)
+
+    def entropy_gradient(self, feats: torch.Tensor) -> Optional[torch.Tensor]:
+        """The gradient of :meth:`entropy` with respect to the map, without a backward pass.
+
+        −p (log p + H) goes back through the linear layer, and then each channel hands its share
+        to the one window that was its maximum (eqs. 2, 3). In evaluation mode only.
+
+        Args:
+            feats: (N, D, h, w).
+
+        Returns:
+            Tensor: (N, D, h, w) without a graph, or None where the norm is no batch norm.
+        """
+        scale = _scale_of_norm(self.conv)
+        if scale is None:
+            return None
+        with torch.no_grad():
+            peaks, windows = self._peaks(feats)
+            log_p = self.fc(peaks).log_softmax(dim=1)
+            p = log_p.exp()
+            entropy = -(p * log_p).sum(dim=1, keepdim=True)
+            of_peaks = torch.mm(-p * (log_p + entropy), self.fc.weight)  # (N, mid_channels)
+            of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
+            return scatter_windows(of_windows, windows, self.conv.conv.weight,
+                                   self.conv.conv.stride, feats.shape[2:])
 
     def loss(self, feats: Features, data_samples: List[DataSample], **kwargs) -> dict:
         """Cross-entropy (eq. 5) of a feature map: -> ``dict(loss=scalar)``.
@@ -95,3 +125,56 @@ class GlobalMaxPoolHead(ClsHead):
                         f'GlobalMaxPoolHead(num_classes={self.num_classes}) got the label '
                         f'{label}, which is not within 0..{self.num_classes - 1}: set '
                         "num_classes to the dataset's number of classes.")
+
+
+def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.Tensor,
+                    stride: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
+    """The transposed convolution of a map that has one nonzero cell in each channel.
+
+    In blocks of stride × stride cells a window covers whole blocks, so rows of stride² · D numbers are
+    added up, far fewer than a dense transposed convolution reads.
+
+    Args:
+        values: (N, M), each channel's number.
+        windows: (N, M) int64, where it is: flat over the convolution's output cells.
+        weight: (M, D, kernel height, kernel width); no padding.
+        stride: Vertical and horizontal.
+        size: (h, w) of the convolution's input.
+
+    Returns:
+        Tensor: (N, D, h, w), channels last in memory.
+    """
+    count, channels = len(values), weight.size(1)
+    kernel = weight.shape[2:]
+    # Vertical and horizontal: blocks of a window, blocks of the map, windows of a row.
+    covered = [-(-length // step) for length, step in zip(kernel, stride)]
+    blocks = [-(-length // step) for length, step in zip(size, stride)]
+    columns = (size[1] - kernel[1]) // stride[1] + 1
+
+    missing = [n * step - length for n, step, length in zip(covered, stride, kernel)]
+    weight = nn.functional.pad(weight, (0, missing[1], 0, missing[0]))
+    weight = weight.unflatten(3, (covered[1], stride[1])).unflatten(2, (covered[0], stride[0]))
+    weight = weight.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (M, blocks · cells of one · D)
+    rows = torch.einsum('nm,mr->nmr', values, weight)
+
+    steps = torch.arange(covered[0] * covered[1], device=values.device)
+    steps = steps // covered[1] * blocks[1] + steps % covered[1]
+    first = windows // columns * blocks[1] + windows % columns
+    of_image = torch.arange(count, device=values.device) * (blocks[0] * blocks[1])
+    places = of_image[:, None, None] + first.unsqueeze(2) + steps
+    gradient = values.new_zeros(count * blocks[0] * blocks[1], stride[0] * stride[1] * channels)
+    gradient.index_add_(0, places.flatten(), rows.view(-1, gradient.size(1)))
+    gradient = gradient.view(count, *blocks, *stride, channels).transpose(2, 3)
+    gradient = gradient.reshape(count, blocks[0] * stride[0], blocks[1] * stride[1], channels)
+    return gradient[:, :size[0], :size[1]].permute(0, 3, 1, 2)
+
+
+def _scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:
+    """What a convolution's norm multiplies each channel by, 1 without; None where unknown."""
+    norm = conv.norm if conv.with_norm else nn.Identity()
+    if isinstance(norm, nn.Identity):  # also where it is fused into the convolution
+        return conv.conv.weight.new_ones(())
+    if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_var is None:
+        return None
+    scale = (norm.running_var + norm.eps).rsqrt()
+    return scale if norm.weight is None else scale * norm.weight

@@ -14,7 +14,8 @@ class EntropyGradient(BaseModule):
 
     The head runs on the detached coarse map in evaluation mode, so images of a batch don't
     touch each other, no running statistic moves and no weight receives a gradient. The
-    pass is in float32 at least, also under autocast.
+    pass is in float32 at least, also under autocast. Where the head knows the gradient in closed
+    form, ``entropy_gradient(feats) -> (N, D, s1, s2)`` or None, no graph is built.
 
     Args:
         head: A head for the coarse map, config or module, where the DCN's own reads fine
@@ -45,14 +46,21 @@ class EntropyGradient(BaseModule):
         if not hasattr(head, 'entropy'):
             raise TypeError(f'EntropyGradient needs a head with entropy(feats) -> (N,), which '
                             f'{type(head).__name__} lacks: use GlobalMaxPoolHead or add it.')
-        with evaluation_mode(head), torch.inference_mode(False), torch.enable_grad(), \
-                torch.autocast(coarse.device.type, enabled=False):
-            feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
-            if feats.is_inference():  # autograd refuses these; a copy made here is none
-                feats = feats.clone()
-            feats.requires_grad_()
-            gradient, = torch.autograd.grad(head.entropy(feats).sum(), feats)
-        return gradient.norm(dim=1)
+        feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
+        with evaluation_mode(head), torch.autocast(coarse.device.type, enabled=False):
+            gradient = head.entropy_gradient(feats) if hasattr(head, 'entropy_gradient') else None
+            if gradient is None:
+                gradient = entropy_gradient_by_autograd(head, feats)
+        return gradient.square().sum(dim=1).sqrt()
+
+
+def entropy_gradient_by_autograd(head: nn.Module, feats: torch.Tensor) -> torch.Tensor:
+    """The gradient of the summed ``head.entropy(feats)``, (N, D, s1, s2) as ``feats``."""
+    with torch.inference_mode(False), torch.enable_grad():
+        if feats.is_inference():  # autograd refuses these; a copy made here is none
+            feats = feats.clone()
+        feats = feats.detach().requires_grad_()
+        return torch.autograd.grad(head.entropy(feats).sum(), feats)[0]
 
 
 @contextmanager
