@@ -10,6 +10,8 @@ from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmdcn.utils.build import read_config
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every tool of OpenMMLab that runs a config has."""
@@ -34,9 +36,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Returns:
         Config: Ready for a runner, but for what is special to training or testing.
     """
-    if not osp.isfile(args.config):
-        raise SystemExit(f'The config {args.config} is not there; those of mmdcn are in configs/.')
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     if args.cfg_options is not None:
         cfg.merge_from_dict(args.cfg_options)
     if args.work_dir is not None:

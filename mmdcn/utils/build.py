@@ -1,10 +1,25 @@
 """Models and datasets of a config, outside of a runner."""
+from pathlib import Path
+from typing import Union
+
+import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from torch import nn
 from torch.utils.data import Dataset
 
 from mmdcn.registry import DATASETS, MODELS
+
+
+def read_config(path: Union[str, Path]) -> Config:
+    """Read a config file.
+
+    Raises:
+        SystemExit: It is not there.
+    """
+    if not Path(path).is_file():
+        raise SystemExit(f'The config {path} is not there; those of mmdcn are in configs/.')
+    return Config.fromfile(path)
 
 
 def build_model(cfg: Config) -> nn.Module:
@@ -20,3 +35,10 @@ def build_dataset(cfg: Config, subset: str = 'test') -> Dataset:
     """Build the dataset of ``cfg.{subset}_dataloader``."""
     init_default_scope(cfg.default_scope)
     return DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
+
+
+def first_images(cfg: Config, number: int) -> torch.Tensor:
+    """The first images of the test set as a model sees them, (number, C, H, W)."""
+    dataset = build_dataset(cfg)
+    inputs = torch.stack([dataset[index]['inputs'] for index in range(number)])
+    return build_model(cfg).data_preprocessor(dict(inputs=inputs))['inputs']

@@ -9,23 +9,18 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict
 
 import numpy as np
 import torch
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
-from rich import box
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import nn
 
 from mmdcn.analysis import count_multiplications, interleaved_times
-from mmdcn.utils.build import build_dataset, build_model
-
-TABLE_WIDTH = 100  # characters
+from mmdcn.utils.build import build_model, first_images, read_config
+from mmdcn.utils.table import names_of, print_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -51,17 +46,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def names_of(configs: List[Path]) -> List[str]:
-    """``dcn-k8_1xb128-60e_cluttered-mnist.py`` -> ``dcn-k8``, or all of it where two are alike."""
-    short = [path.stem.split('_')[0] for path in configs]
-    return short if len(set(short)) == len(short) else [path.stem for path in configs]
-
-
 def main() -> None:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
     device = get_device()
-    configs = {name: Config.fromfile(path) for name, path in args.configs.items()}
+    configs = {name: read_config(path) for name, path in args.configs.items()}
     models = {name: build_model(cfg).to(device) for name, cfg in configs.items()}
     images = first_images(next(iter(configs.values())), max(args.batch_sizes)).to(device)
 
@@ -74,14 +63,8 @@ def main() -> None:
 
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
     print_table(f'An image of {"×".join(map(str, images.shape[1:]))} on {device}{threads}',
-                list(models), columns)
-
-
-def first_images(cfg: Config, number: int) -> torch.Tensor:
-    """The first images of the test set as a model sees them, (number, C, H, W)."""
-    dataset = build_dataset(cfg)
-    inputs = torch.stack([dataset[index]['inputs'] for index in range(number)])
-    return build_model(cfg).data_preprocessor(dict(inputs=inputs))['inputs']
+                ['model', *columns],
+                [[name, *(cells.get(name, '') for cells in columns.values())] for name in models])
 
 
 def measure(models: Dict[str, nn.Module], images: torch.Tensor, rounds: int) -> Dict[str, str]:
@@ -97,19 +80,6 @@ def measure(models: Dict[str, nn.Module], images: torch.Tensor, rounds: int) -> 
 
 def test_error(metrics: str) -> str:
     return f'{100 - json.loads(Path(metrics).read_text())["accuracy/top1"]:.2f} %'
-
-
-def print_table(title: str, names: List[str], columns: Dict[str, Dict[str, str]]) -> None:
-    """Print a row a name; a column maps names to cells and may leave some out."""
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column('model', no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify='right', no_wrap=True)
-    for name in names:
-        table.add_row(name, *(cells.get(name, '') for cells in columns.values()))
-    console = Console()
-    console.width = max(console.width, TABLE_WIDTH)  # no figure is cut where output is piped
-    console.print(table)
 
 
 if __name__ == '__main__':

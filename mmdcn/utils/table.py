@@ -1,0 +1,27 @@
+"""Tables of models and their figures."""
+from pathlib import Path
+from typing import List, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+TABLE_WIDTH = 120  # characters
+
+
+def names_of(configs: Sequence[Path]) -> List[str]:
+    """``dcn-k8_1xb128-60e_cluttered-mnist.py`` -> ``dcn-k8``, or all of it where two are alike."""
+    short = [path.stem.split('_')[0] for path in configs]
+    return short if len(set(short)) == len(short) else [path.stem for path in configs]
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of cells; the first column, a name, is on the left, the others on the right."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify='right' if index else 'left', no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, TABLE_WIDTH)  # no figure is cut where output is piped
+    console.print(table)
