@@ -1,18 +1,23 @@
 """What a model costs: multiplications counted, time measured."""
 import time
-from typing import Callable, Dict, List
+from collections import OrderedDict
+from contextlib import contextmanager
+from typing import Callable, Dict, Iterator, List
 
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+ELSEWHERE = 'elsewhere'  # a model's own operators, outside of its children
+CHOOSING = ('selector', 'patch_extractor')  # parts that are not there to multiply
+
+# Products with a vector, which torch has no formula for; the position of the matrix.
+_VECTOR_PRODUCTS = {torch.ops.aten.mv: 0, torch.ops.aten.addmv: 1, torch.ops.aten.dot: 0}
+
 
 def count_multiplications(model: nn.Module, images: torch.Tensor) -> int:
-    """Count the multiplications of one real forward pass in evaluation mode.
-
-    Counted where torch executes them, in convolutions and matrix products, a saliency's
-    backward pass included; biases, batch norm and activations are left out.
+    """Count the multiplications of one real forward pass, as :func:`multiplications_by_part`.
 
     Args:
         model: Called as ``model(images)``.
@@ -21,10 +26,36 @@ def count_multiplications(model: nn.Module, images: torch.Tensor) -> int:
     Returns:
         int: Multiplications for all N images.
     """
+    return sum(multiplications_by_part(model, images).values())
+
+
+def multiplications_by_part(model: nn.Module, images: torch.Tensor) -> Dict[str, int]:
+    """Count the multiplications of one real forward pass in evaluation mode, part by part.
+
+    Counted where torch executes them, in convolutions and matrix products, a saliency's
+    backward pass included; biases, batch norm, activations and products element by element
+    are left out.
+
+    A part is a direct child of the model. A DCN's head is two: ``'head on coarse'`` is what its
+    layers (or those of the saliency's own head) compute inside of the saliency,
+    ``'head on refined'`` what they compute outside. ``'saliency'`` is all else inside of
+    the saliency: the way back through the head, be it autograd's or a closed form.
+
+    Args:
+        model: Called as ``model(images)``.
+        images: (N, C, H, W).
+
+    Returns:
+        dict: Part -> multiplications for all N images, in the order in which the parts end. A
+        selector, a patch extractor and ``'elsewhere'``, the model's own operators, are left
+        out where they multiply nothing.
+    """
     model.eval()
-    with torch.no_grad(), _FlopCounter() as counter:
+    counter = _FlopCounter()
+    with torch.no_grad(), _parts_told(model, counter), counter:
         model(images)
-    return counter.flops // 2  # an addition goes with each
+    return {part: flops // 2 for part, flops in counter.flops.items()  # an addition goes with each
+            if flops or part not in (*CHOOSING, ELSEWHERE)}
 
 
 def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,
@@ -54,7 +85,7 @@ def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Adds up torch's own FLOP formulas over the operators executed.
+    """Adds up torch's own FLOP formulas over the operators executed, by the part that runs.
 
     ``FlopCounterMode`` does the same by module, but its module tracker can't stand a backward
     pass inside of a forward pass.
@@ -62,14 +93,62 @@ class _FlopCounter(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.flops = 0
+        self.running = [ELSEWHERE]  # parts, the innermost last
+        self.flops = OrderedDict({ELSEWHERE: 0})
+
+    def enter(self, part: str) -> None:
+        self.running.append(part)
+        self.flops.setdefault(part, 0)
+
+    def leave(self) -> None:
+        self.flops.move_to_end(self.running.pop())
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
+        operator = func._overloadpacket
+        if operator not in flop_registry:
+            with self:  # in inference mode operators come here whole
+                out = func.decompose(*args, **kwargs)
+            if out is not NotImplemented:
+                return out
         out = func(*args, **kwargs)
-        if func._overloadpacket in flop_registry:
-            self.flops += flop_registry[func._overloadpacket](*args, **kwargs, out_val=out)
+        if operator in flop_registry:
+            self.flops[self.running[-1]] += flop_registry[operator](*args, **kwargs, out_val=out)
+        elif operator in _VECTOR_PRODUCTS:
+            self.flops[self.running[-1]] += 2 * args[_VECTOR_PRODUCTS[operator]].numel()
         return out
+
+
+@contextmanager
+def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
+    """Tell the counter which part runs.
+
+    The hooks are on the layers too: a head's ``entropy`` need not call the head as a whole.
+    """
+    part_of = {module: name for name, child in model.named_children()
+               for module in child.modules()}
+    saliency = getattr(model, 'saliency', None)
+    if isinstance(saliency, nn.Module):
+        part_of.update((module, 'head') for path, module in saliency.named_modules()
+                       if 'head' in path.split('.'))
+
+    def enter(module: nn.Module, _) -> None:
+        part = part_of[module]
+        if part == 'head' and saliency is not None:
+            part += ' on coarse' if 'saliency' in counter.running else ' on refined'
+        counter.enter(part)
+
+    def leave(*_) -> None:
+        counter.leave()
+
+    hooks = [hook for module in part_of for hook in (
+        module.register_forward_pre_hook(enter),
+        module.register_forward_hook(leave, always_call=True))]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _wait_for_gpu() -> None:

@@ -2,13 +2,15 @@ import time
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.config import Config
 from torch import nn
 
-from mmdcn.analysis import count_multiplications, interleaved_times
+from mmdcn.analysis import count_multiplications, interleaved_times, multiplications_by_part
 from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
+from ..models.dcns import build_dcn
 
 # Worked by hand: outputs × kernel × channels in × channels out.
 COARSE_TOWER = 47 * 47 * 49 * 1 * 12 + 23 * 23 * 9 * 12 * 24
@@ -39,9 +41,102 @@ def test_the_figures_of_the_paper_protocol():
     assert (COARSE_TOWER, PATCH, FINE_TOWER, HEAD) == (2670060, 1156032, 79264224, 3687360)
 
 
-def test_a_batch_costs_its_images(monkeypatch):
+def test_a_batch_costs_its_images():
     layer = nn.Linear(5, 7)
     assert count_multiplications(layer, torch.rand(3, 5)) == 3 * 5 * 7
+    one, three = (multiplications_by_part(build_dcn(), torch.rand(n, 1, 100, 100)) for n in (1, 3))
+    assert three == {part: 3 * cost for part, cost in one.items()}
+
+
+@pytest.mark.parametrize('name, expected', [
+    ('coarse', [('backbone', COARSE_TOWER), ('head', HEAD)]),
+    ('fine', [('backbone', FINE_TOWER), ('head', HEAD)]),
+    ('dcn-k8', [('coarse', COARSE_TOWER), ('head on coarse', HEAD), ('saliency', HEAD),
+                ('fine', 8 * PATCH), ('neck', 0), ('head on refined', HEAD)]),
+])
+def test_each_part_costs_the_hand_worked_figure_and_stands_in_its_turn(name, expected):
+    parts = multiplications_by_part(model_of(name), torch.rand(1, 1, 100, 100))
+    assert list(parts.items()) == expected
+
+
+def parts_of(**parts):
+    return multiplications_by_part(build_dcn(**parts).eval(), torch.rand(1, 1, 100, 100))
+
+
+def test_no_patch_leaves_the_fine_tower_without_work():
+    assert parts_of(selector=dict(k=0)) == {
+        'coarse': COARSE_TOWER, 'head on coarse': HEAD, 'saliency': HEAD, 'fine': 0, 'neck': 0,
+        'head on refined': HEAD}
+
+
+def test_the_head_on_coarse_is_the_saliencys_own_where_it_has_one():
+    own = dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24, mid_channels=5)
+    parts = parts_of(saliency=dict(type='EntropyGradient', head=own))
+    small = 10 * 10 * 16 * 24 * 5 + 5 * 10
+    assert (parts['head on coarse'], parts['saliency']) == (small, small)
+    assert parts['head on refined'] == HEAD
+
+
+def test_a_head_whose_entropy_calls_its_layers_only_is_told_from_the_way_back():
+    parts = parts_of(saliency=dict(
+        type='EntropyGradient', head=dict(type='SequenceHead', in_channels=24)))
+    every_cell = 23 * 23 * 24 * 60  # 5 lengths and 5 digits of 11 classes
+    assert (parts['head on coarse'], parts['saliency']) == (every_cell, every_cell)
+
+
+class ClosedForm(nn.Module):
+    """Goes back without autograd, by every kind of matrix product."""
+
+    def forward(self, coarse, head):
+        with torch.inference_mode():
+            logits = head(coarse)
+            back = torch.einsum('nc,cd->nd', logits, head.fc.weight)  # 10 × 96
+            back = back + logits @ head.fc.weight  # 10 × 96
+            back = back @ torch.ones(96)  # 96
+            windows = back[:, None, None, None] * torch.ones(1, 96, 10, 10)
+            cells = F.conv_transpose2d(windows, head.conv.conv.weight, stride=2)
+            return F.pad(cells.norm(dim=1), (0, 1, 0, 1)).clone()
+
+
+def test_a_closed_form_counts_as_saliency():
+    dcn = build_dcn()
+    dcn.saliency = ClosedForm()
+    parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
+    assert parts['head on coarse'] == HEAD
+    assert parts['saliency'] == 2 * 10 * 96 + 96 + 10 * 10 * 16 * 24 * 96
+    assert parts['head on refined'] == HEAD
+
+
+def test_inference_mode_costs_the_same():
+    dcn, image = build_dcn(), torch.rand(1, 1, 100, 100)
+    expected = multiplications_by_part(dcn, image)
+    with torch.inference_mode():
+        assert multiplications_by_part(dcn, image) == expected
+
+
+def test_a_selector_stands_among_the_parts_where_it_multiplies():
+    class Multiplying(nn.Module):
+
+        def forward(self, saliency):
+            return (saliency.flatten(1) @ torch.eye(23 * 23)).topk(8).indices
+
+    dcn = build_dcn()
+    dcn.selector = Multiplying()
+    parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
+    assert parts['selector'] == (23 * 23)**2
+    assert sum(parts.values()) == COARSE_TOWER + 8 * PATCH + 3 * HEAD + (23 * 23)**2
+
+
+def test_what_runs_in_no_child_is_elsewhere():
+    assert multiplications_by_part(nn.Linear(5, 7), torch.rand(1, 5)) == {'elsewhere': 35}
+
+
+def test_counting_leaves_no_hook_behind_even_where_the_model_fails():
+    dcn = build_dcn()
+    multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
+    with pytest.raises(ValueError, match='at least 11×11'):
+        multiplications_by_part(dcn, torch.rand(1, 1, 9, 9))
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in dcn.modules())
 
 
 def test_things_are_timed_in_turn_after_a_warm_up():
