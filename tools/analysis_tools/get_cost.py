@@ -1,0 +1,159 @@
+"""Exact multiplications of models, part by part.
+
+    python tools/analysis_tools/get_cost.py CONFIG [CONFIG ...] --k 8 24 --out cost.json
+    python tools/analysis_tools/get_cost.py CONFIG [CONFIG ...] --shape 1 54 110 --sweep cost.png
+
+Counted on the operators that a forward pass of one image executes; the weights are as initialised
+and change nothing. The image is the first of the config's test set, as the model gets it, or a
+random one of --shape. With --sweep the models run at 1 to 8 times the height and width of --shape
+and their totals are drawn, as in the paper's Figure 5.
+"""
+import argparse
+import json
+from itertools import groupby, product
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+import torch
+from matplotlib.figure import Figure
+from rich.progress import track
+
+from mmdcn.analysis import multiplications_by_part
+from mmdcn.utils.build import build_model, first_images, read_config
+from mmdcn.utils.table import names_of, print_table
+
+SWEEP = range(1, 9)  # times --shape; from 54×110 on, up to the size of SVHN's largest images
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
+    parser.add_argument('--shape', type=int, nargs=3, metavar=('C', 'H', 'W'),
+                        help='channels, height and width of the image (default: those of the '
+                        'first test image)')
+    parser.add_argument('--k', type=int, nargs='+', default=[None],
+                        help="patches, in place of the config's; several give a row each")
+    parser.add_argument('--sweep', type=Path, metavar='FILE.png',
+                        help='count at 1 to 8 times the height and width of --shape and draw it')
+    parser.add_argument('--out', type=Path, metavar='FILE.json', help='write all figures there')
+    args = parser.parse_args()
+    if args.shape and min(args.shape) < 1:
+        parser.error(f'--shape takes three numbers of at least 1, got {args.shape}.')
+    if args.k != [None] and min(args.k) < 0:
+        parser.error(f'--k counts patches and must be at least 0, got {min(args.k)}.')
+    if args.sweep and not args.shape:
+        parser.error('--sweep needs --shape, the size to begin with, such as --shape 1 54 110.')
+    for option, suffix in (('sweep', '.png'), ('out', '.json')):
+        path = getattr(args, option)
+        if path and path.suffix != suffix:
+            parser.error(f'--{option} writes a {suffix} file, got {path}.')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    shapes = [args.shape]
+    if args.sweep:
+        channels, height, width = args.shape
+        shapes = [[channels, times * height, times * width] for times in SWEEP]
+    runs = list(product(shapes, args.configs, args.k))  # small images first
+    costs = [cost_of(config, k, shape)
+             for shape, config, k in track(runs, description='Counting', transient=True)]
+
+    names = names_of(args.configs)
+    if args.sweep:
+        labels = [name if k is None else f'{name}, k={k}' for name, k in product(names, args.k)]
+        by_model = {label: costs[index::len(labels)] for index, label in enumerate(labels)}
+        print_totals(by_model)
+        save(args.sweep, draw_totals(by_model).savefig)
+    else:
+        print_parts(costs, dict(zip(map(str, args.configs), names)))
+    if args.out:
+        save(args.out, lambda path: path.write_text(json.dumps(costs, indent=1) + '\n'))
+
+
+def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
+    """What one image costs.
+
+    Args:
+        config: Config file.
+        k: Patches; None takes the config's.
+        shape: (C, H, W); None takes the first test image.
+
+    Returns:
+        dict: ``config``, ``shape``, ``k`` (None without a selector of k patches),
+        ``parameters``, ``parts`` (name -> multiplications) and their ``total``.
+
+    Raises:
+        SystemExit: The config is not there or has no k, its data are not there, or the model
+            cannot take the image.
+    """
+    cfg = read_config(config)
+    selector = cfg.model.get('selector', {})
+    if k is not None:
+        if 'k' not in selector:
+            raise SystemExit(f'--k sets the k of a selector, but the model of {config} has none: '
+                             'leave out --k or this config.')
+        selector.k = k
+    model = build_model(cfg)
+    try:
+        images = first_images(cfg, 1) if shape is None else torch.rand(1, *shape)
+    except FileNotFoundError as error:
+        raise SystemExit(f'{config} has no test image to take a shape from ({_first_line(error)}); '
+                         'pass --shape, which needs no data.') from error
+    try:
+        parts = multiplications_by_part(model, images)
+    except (RuntimeError, ValueError) as error:
+        raise SystemExit(f'{config} cannot run on an image of {_times(images.shape[1:])} '
+                         f'({_first_line(error)}); change --shape.') from error
+    return dict(config=str(config), shape=list(images.shape[1:]), k=selector.get('k'),
+                parameters=sum(weight.numel() for weight in model.parameters()),
+                parts=parts, total=sum(parts.values()))
+
+
+def print_parts(costs: List[dict], names: Dict[str, str]) -> None:
+    """Print a row a model and k, in a table for each image and each set of parts."""
+    for (shape, parts), rows in groupby(costs, lambda c: (tuple(c['shape']), tuple(c['parts']))):
+        columns = [part.replace(' on ', ' on\n') for part in parts]
+        print_table(
+            f'Multiplications for an image of {_times(shape)}',
+            ['model', 'k', 'parameters', *columns, 'total'],
+            [[names[cost['config']], '' if cost['k'] is None else str(cost['k']),
+              *(f'{n:,}' for n in (cost['parameters'], *cost['parts'].values(), cost['total']))]
+             for cost in rows])
+
+
+def print_totals(by_model: Dict[str, List[dict]]) -> None:
+    print_table('Multiplications for an image', ['image', *by_model],
+                [[_times(rows[0]['shape']), *(f'{cost["total"]:,}' for cost in rows)]
+                 for rows in zip(*by_model.values())])
+
+
+def draw_totals(by_model: Dict[str, List[dict]]) -> Figure:
+    """The paper's Figure 5: multiplications against the size of the image, a line a model."""
+    figure = Figure(figsize=(7, 4), layout='constrained')
+    axes = figure.subplots()
+    for name, costs in by_model.items():
+        axes.plot([_times(cost['shape'][1:]) for cost in costs],
+                  [cost['total'] / 1e9 for cost in costs], marker='o', label=name)
+    axes.set(xlabel='height × width of the image, pixels', ylabel='multiplications, 10⁹', ylim=0)
+    axes.grid(alpha=.3)
+    axes.legend()
+    return figure
+
+
+def save(path: Path, write: Callable[[Path], object]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(path)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition('\n')[0].rstrip('.')
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return '×'.join(map(str, sizes))
+
+
+if __name__ == '__main__':
+    main()
