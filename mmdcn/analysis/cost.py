@@ -6,6 +6,7 @@ from typing import Callable, Dict, Iterator, List
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -34,7 +35,7 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor) -> Dict[str,
 
     Counted where torch executes them, in convolutions and matrix products, a saliency's
     backward pass included; biases, batch norm, activations and products element by element
-    are left out.
+    are left out; an ``einsum`` that sums over nothing counts.
 
     A part is a direct child of the model. A DCN's head is two: ``'head on coarse'`` is what its
     layers (or those of the saliency's own head) compute inside of the saliency,
@@ -52,7 +53,7 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor) -> Dict[str,
     """
     model.eval()
     counter = _FlopCounter()
-    with torch.no_grad(), _parts_told(model, counter), counter:
+    with torch.no_grad(), _parts_told(model, counter), _OuterProducts(counter), counter:
         model(images)
     return {part: flops // 2 for part, flops in counter.flops.items()  # an addition goes with each
             if flops or part not in (*CHOOSING, ELSEWHERE)}
@@ -103,6 +104,9 @@ class _FlopCounter(TorchDispatchMode):
     def leave(self) -> None:
         self.flops.move_to_end(self.running.pop())
 
+    def add(self, flops: int) -> None:
+        self.flops[self.running[-1]] += flops
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         operator = func._overloadpacket
@@ -113,9 +117,25 @@ class _FlopCounter(TorchDispatchMode):
                 return out
         out = func(*args, **kwargs)
         if operator in flop_registry:
-            self.flops[self.running[-1]] += flop_registry[operator](*args, **kwargs, out_val=out)
+            self.add(flop_registry[operator](*args, **kwargs, out_val=out))
         elif operator in _VECTOR_PRODUCTS:
-            self.flops[self.running[-1]] += 2 * args[_VECTOR_PRODUCTS[operator]].numel()
+            self.add(2 * args[_VECTOR_PRODUCTS[operator]].numel())
+        return out
+
+
+class _OuterProducts(TorchFunctionMode):
+    """Adds each ``einsum`` that sums over nothing, which torch runs as a plain product."""
+
+    def __init__(self, counter: _FlopCounter):
+        super().__init__()
+        self.counter = counter
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func is torch.einsum:
+            inputs, _, output = args[0].partition('->')
+            if set(inputs) - {','} <= set(output):
+                self.counter.add(2 * out.numel())
         return out
 
 

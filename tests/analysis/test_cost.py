@@ -19,6 +19,7 @@ PATCH = (12 * 12 * 9 * 1 * 24 + 12 * 12 * 9 * 24 * 24 + 2 * 6 * 6 * 9 * 24 * 24
 FINE_TOWER = (98 * 98 * 9 * 1 * 24 + 98 * 98 * 9 * 24 * 24 + 2 * 49 * 49 * 9 * 24 * 24
               + 22 * 22 * 9 * 24 * 24)
 HEAD = 10 * 10 * 16 * 24 * 96 + 96 * 10
+BACK = 96 * 10 + 96 * 16 * 24  # through the linear layer and one window a channel
 
 
 def model_of(name):
@@ -29,9 +30,9 @@ def model_of(name):
 @pytest.mark.parametrize('name, expected', [
     ('coarse', COARSE_TOWER + HEAD),
     ('fine', FINE_TOWER + HEAD),
-    # The head runs on the coarse and on the refined map, and once back to its input.
-    ('dcn-k8', COARSE_TOWER + 8 * PATCH + 3 * HEAD),
-    ('dcn-k24-hint', COARSE_TOWER + 24 * PATCH + 3 * HEAD),
+    # The head runs on the coarse and on the refined map.
+    ('dcn-k8', COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK),
+    ('dcn-k24-hint', COARSE_TOWER + 24 * PATCH + 2 * HEAD + BACK),
 ])
 def test_counted_multiplications_are_the_hand_worked_ones(name, expected):
     assert count_multiplications(model_of(name), torch.rand(1, 1, 100, 100)) == expected
@@ -51,7 +52,7 @@ def test_a_batch_costs_its_images():
 @pytest.mark.parametrize('name, expected', [
     ('coarse', [('backbone', COARSE_TOWER), ('head', HEAD)]),
     ('fine', [('backbone', FINE_TOWER), ('head', HEAD)]),
-    ('dcn-k8', [('coarse', COARSE_TOWER), ('head on coarse', HEAD), ('saliency', HEAD),
+    ('dcn-k8', [('coarse', COARSE_TOWER), ('head on coarse', HEAD), ('saliency', BACK),
                 ('fine', 8 * PATCH), ('neck', 0), ('head on refined', HEAD)]),
 ])
 def test_each_part_costs_the_hand_worked_figure_and_stands_in_its_turn(name, expected):
@@ -65,7 +66,7 @@ def parts_of(**parts):
 
 def test_no_patch_leaves_the_fine_tower_without_work():
     assert parts_of(selector=dict(k=0)) == {
-        'coarse': COARSE_TOWER, 'head on coarse': HEAD, 'saliency': HEAD, 'fine': 0, 'neck': 0,
+        'coarse': COARSE_TOWER, 'head on coarse': HEAD, 'saliency': BACK, 'fine': 0, 'neck': 0,
         'head on refined': HEAD}
 
 
@@ -73,15 +74,16 @@ def test_the_head_on_coarse_is_the_saliencys_own_where_it_has_one():
     own = dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24, mid_channels=5)
     parts = parts_of(saliency=dict(type='EntropyGradient', head=own))
     small = 10 * 10 * 16 * 24 * 5 + 5 * 10
-    assert (parts['head on coarse'], parts['saliency']) == (small, small)
+    assert (parts['head on coarse'], parts['saliency']) == (small, 5 * 10 + 5 * 16 * 24)
     assert parts['head on refined'] == HEAD
 
 
 def test_a_head_whose_entropy_calls_its_layers_only_is_told_from_the_way_back():
     parts = parts_of(saliency=dict(
         type='EntropyGradient', head=dict(type='SequenceHead', in_channels=24)))
-    every_cell = 23 * 23 * 24 * 60  # 5 lengths and 5 digits of 11 classes
-    assert (parts['head on coarse'], parts['saliency']) == (every_cell, every_cell)
+    cells, digits = 23 * 23, 5 * 11  # and 5 lengths, which the entropy leaves out
+    assert parts['head on coarse'] == cells * 24 * (5 + digits)
+    assert parts['saliency'] == cells * 24 * digits
 
 
 class ClosedForm(nn.Module):
@@ -107,6 +109,13 @@ def test_a_closed_form_counts_as_saliency():
     assert parts['head on refined'] == HEAD
 
 
+def test_a_dense_way_back_costs_as_much_as_the_way_there():
+    dcn = build_dcn()
+    dcn.head.entropy_gradient = lambda feats: None
+    parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
+    assert parts['saliency'] == HEAD
+
+
 def test_inference_mode_costs_the_same():
     dcn, image = build_dcn(), torch.rand(1, 1, 100, 100)
     expected = multiplications_by_part(dcn, image)
@@ -124,7 +133,7 @@ def test_a_selector_stands_among_the_parts_where_it_multiplies():
     dcn.selector = Multiplying()
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['selector'] == (23 * 23)**2
-    assert sum(parts.values()) == COARSE_TOWER + 8 * PATCH + 3 * HEAD + (23 * 23)**2
+    assert sum(parts.values()) == COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK + (23 * 23)**2
 
 
 def test_what_runs_in_no_child_is_elsewhere():

@@ -39,17 +39,19 @@ def test_the_file_has_an_object_a_config_and_k(get_cost, tmp_path):
     printed = get_cost(DCN, *SHAPE, '--k', 0, 24, '--out', out)
     none, many = json.loads(out.read_text())
     head, patch = 3_686_400 + 960, 1_156_032
+    back = 960 + 36_864  # the linear layer and one window a channel
     # Weights: convolutions, a scale and a shift for each filter, the linear layer.
     weights = (49 * 12 + 9 * 12 * 24 + 2 * 36 + 9 * 24 + 4 * 9 * 24 * 24 + 5 * 2 * 24
                + 16 * 24 * 96 + 2 * 96 + 96 * 10 + 10)
     assert none == dict(
-        config=str(DCN), shape=[1, 100, 100], k=0, parameters=weights, total=2_670_060 + 3 * head,
-        parts={'coarse': 2_670_060, 'head on coarse': head, 'saliency': head, 'fine': 0,
+        config=str(DCN), shape=[1, 100, 100], k=0, parameters=weights,
+        total=2_670_060 + 2 * head + back,
+        parts={'coarse': 2_670_060, 'head on coarse': head, 'saliency': back, 'fine': 0,
                'neck': 0, 'head on refined': head})
     assert many == {**none, 'k': 24, 'total': none['total'] + 24 * patch,
                     'parts': {**none['parts'], 'fine': 24 * patch}}
     rows = [line.split() for line in printed.splitlines() if line.startswith(' dcn-k8')]
-    assert [(row[1], row[-1]) for row in rows] == [('0', '13,732,140'), ('24', '41,476,908')]
+    assert [(row[1], row[-1]) for row in rows] == [('0', '10,082,604'), ('24', '37,827,372')]
 
 
 def test_without_a_shape_the_first_test_image_is_taken(get_cost, mnist_root, monkeypatch):
