@@ -97,8 +97,8 @@ def test_a_config_gives_losses_and_predictions_on_its_own_data(path, data_roots,
         evaluator.dataset_meta = dataset.metainfo
         for samples in groups:
             with torch.no_grad():
-                inputs = model.data_preprocessor(default_collate(samples))['inputs']
-                assert model(inputs).isfinite().all()
+                batch = model.data_preprocessor(default_collate(samples))
+                assert model(**batch).isfinite().all()
                 evaluator.process(data_samples=model.test_step(default_collate(samples)))
         assert all(0 <= value <= 100 for value in evaluator.evaluate(4).values())
 

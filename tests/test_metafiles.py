@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 from mmengine.config import Config
+from mmpretrain.structures import DataSample
 
 from mmdcn.analysis import count_multiplications
 from mmdcn.utils.build import build_model
@@ -32,7 +33,9 @@ def test_an_entry_is_named_after_its_config(entry):
 def test_cost_and_size_of_a_model_are_those_of_its_config(entry):
     path, metadata = ROOT / entry['Config'], entry['Metadata']
     model = build_model(Config.fromfile(path))
-    cost = count_multiplications(model, torch.rand(1, *metadata['Input size']))
+    boxed = DataSample(gt_bboxes=torch.tensor([[0., 0., 28., 28.]]))
+    cost = count_multiplications(model, torch.rand(1, *metadata['Input size']),
+                                 data_samples=[boxed])
     size = sum(weight.numel() for weight in model.parameters())
     assert (metadata['FLOPs'], metadata['Parameters']) == (cost, size)
     row = re.search(rf'\({path.name}\).*', (path.parent / 'README.md').read_text()).group()

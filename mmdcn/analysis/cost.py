@@ -17,20 +17,21 @@ CHOOSING = ('selector', 'patch_extractor')  # parts that are not there to multip
 _VECTOR_PRODUCTS = {torch.ops.aten.mv: 0, torch.ops.aten.addmv: 1, torch.ops.aten.dot: 0}
 
 
-def count_multiplications(model: nn.Module, images: torch.Tensor) -> int:
+def count_multiplications(model: nn.Module, images: torch.Tensor, **inputs) -> int:
     """Count the multiplications of one real forward pass, as :func:`multiplications_by_part`.
 
     Args:
-        model: Called as ``model(images)``.
+        model: Called as ``model(images, **inputs)``.
         images: (N, C, H, W).
+        **inputs: What else it needs, such as ``data_samples``.
 
     Returns:
         int: Multiplications for all N images.
     """
-    return sum(multiplications_by_part(model, images).values())
+    return sum(multiplications_by_part(model, images, **inputs).values())
 
 
-def multiplications_by_part(model: nn.Module, images: torch.Tensor) -> Dict[str, int]:
+def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) -> Dict[str, int]:
     """Count the multiplications of one real forward pass in evaluation mode, part by part.
 
     Counted where torch executes them, in convolutions and matrix products, a saliency's
@@ -43,8 +44,9 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor) -> Dict[str,
     the saliency: the way back through the head, be it autograd's or a closed form.
 
     Args:
-        model: Called as ``model(images)``.
+        model: Called as ``model(images, **inputs)``.
         images: (N, C, H, W).
+        **inputs: What else it needs, such as ``data_samples``.
 
     Returns:
         dict: Part -> multiplications for all N images, in the order in which the parts end. A
@@ -54,7 +56,7 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor) -> Dict[str,
     model.eval()
     counter = _FlopCounter()
     with torch.no_grad(), _parts_told(model, counter), _OuterProducts(counter), counter:
-        model(images)
+        model(images, **inputs)
     return {part: flops // 2 for part, flops in counter.flops.items()  # an addition goes with each
             if flops or part not in (*CHOOSING, ELSEWHERE)}
 

@@ -33,7 +33,7 @@ class DCNClassifier(BaseClassifier):
         head: Top layers g, with ``entropy`` where the saliency needs it.
         selector: Saliency map -> flat cells.
         patch_extractor: Images and cells -> patches.
-        saliency: Coarse map and head -> saliency map.
+        saliency: Coarse map, head and data samples, where there are any, -> saliency map.
         neck: Coarse map, fine vectors and cells -> refined map.
         hint: Distance between coarse and fine vectors; its ``loss_weight`` is λ.
         data_preprocessor: As in MMPretrain's ``ImageClassifier``.
@@ -56,10 +56,11 @@ class DCNClassifier(BaseClassifier):
         self.neck = _build(neck)
         self.hint = _build(hint)
 
-    def extract_feat(self, images: torch.Tensor) -> Glance:
+    def extract_feat(self, images: torch.Tensor,
+                     data_samples: Optional[List[DataSample]] = None) -> Glance:
         """Look at (N, C, H, W) images, coarsely and then at the salient patches again."""
         coarse = _last_map(self.coarse(images))
-        saliency = self.saliency(coarse, self.head)
+        saliency = self.saliency(coarse, self.head, data_samples)
         cells = self.selector(saliency)
         patches = self.patch_extractor(images, cells, coarse.shape[-2:])
         fine = _by_image(_last_map(self.fine(patches)), cells)
@@ -72,7 +73,7 @@ class DCNClassifier(BaseClassifier):
 
         Args:
             inputs: (N, C, H, W).
-            data_samples: Labels; needed for ``mode='loss'``.
+            data_samples: Labels, needed for ``mode='loss'``; the saliency may read boxes.
             mode: ``'tensor'`` gives logits, ``'loss'`` a dict of losses, ``'predict'``
                 data samples.
 
@@ -80,7 +81,7 @@ class DCNClassifier(BaseClassifier):
             ValueError: Another mode.
         """
         if mode == 'tensor':
-            return self.head(self.extract_feat(inputs).refined)
+            return self.head(self.extract_feat(inputs, data_samples).refined)
         if mode == 'loss':
             return self.loss(inputs, data_samples)
         if mode == 'predict':
@@ -94,7 +95,7 @@ class DCNClassifier(BaseClassifier):
         The gradient that reaches the coarse tower is (1 − λ) times the head's loss's
         plus λ times the hint's; fine tower and head see the head's loss alone.
         """
-        seen = self.extract_feat(inputs)
+        seen = self.extract_feat(inputs, data_samples)
         losses = self.head.loss(seen.refined, data_samples)
         losses['loss_cls'] = losses.pop('loss')  # MMEngine logs the sum as 'loss'
         distance = self.hint(seen.coarse, seen.fine, seen.cells)
@@ -113,7 +114,7 @@ class DCNClassifier(BaseClassifier):
         first; ``patch_bboxes`` (k, 4), their (x1, y1, x2, y2) in pixels; and ``saliency``
         (s1, s2).
         """
-        seen = self.extract_feat(inputs)
+        seen = self.extract_feat(inputs, data_samples)
         boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
         data_samples = self.head.predict(seen.refined, data_samples)
         for sample, *fields in zip(data_samples, seen.cells, boxes, seen.saliency):

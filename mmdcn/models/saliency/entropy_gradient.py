@@ -1,8 +1,9 @@
 from contextlib import contextmanager
-from typing import Iterator, Optional, Union
+from typing import Iterator, List, Optional, Union
 
 import torch
 from mmengine.model import BaseModule
+from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
@@ -28,13 +29,15 @@ class EntropyGradient(BaseModule):
         if self.head is not None:
             self.head.requires_grad_(False)
 
-    def forward(self, coarse: torch.Tensor, head: nn.Module) -> torch.Tensor:
+    def forward(self, coarse: torch.Tensor, head: nn.Module,
+                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
         """Compute the saliency map M.
 
         Args:
             coarse: (N, D, s1, s2).
             head: A module with ``entropy(feats) -> (N,)``, differentiable in ``feats``; the one
                 given at construction goes first.
+            data_samples: Not read.
 
         Returns:
             Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
