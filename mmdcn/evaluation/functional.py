@@ -18,8 +18,22 @@ def patch_hit(patch_bboxes: torch.Tensor, gt_bboxes: Sequence[torch.Tensor]) -> 
     """
     # An object of padding has no area and overlaps nothing.
     objects = pad_sequence(list(gt_bboxes), batch_first=True).to(patch_bboxes.device)
-    patches, objects = patch_bboxes.unsqueeze(2), objects.unsqueeze(1)
+    overlaps = (overlap_areas(patch_bboxes, objects) > 0).any(dim=-1)  # (N, k)
+    return overlaps.sum(dim=1) / max(overlaps.size(1), 1)
+
+
+def overlap_areas(patch_bboxes: torch.Tensor, gt_bboxes: torch.Tensor) -> torch.Tensor:
+    """The pixels that each patch shares with each object of its image.
+
+    Args:
+        patch_bboxes: (N, k, 4), as for :func:`patch_hit`.
+        gt_bboxes: (N, M, 4).
+
+    Returns:
+        Tensor: (N, k, M), ≥ 0.
+    """
+    patches, objects = patch_bboxes.unsqueeze(2), gt_bboxes.unsqueeze(1)
     top_left = torch.maximum(patches[..., :2], objects[..., :2])
     bottom_right = torch.minimum(patches[..., 2:], objects[..., 2:])
-    overlaps = (top_left < bottom_right).all(dim=-1).any(dim=-1)  # (N, k)
-    return overlaps.sum(dim=1) / max(overlaps.size(1), 1)
+    width, height = (bottom_right - top_left).clamp(min=0).unbind(dim=-1)
+    return width * height

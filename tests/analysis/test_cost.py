@@ -33,6 +33,10 @@ def model_of(name):
     # The head runs on the coarse and on the refined map.
     ('dcn-k8', COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK),
     ('dcn-k24-hint', COARSE_TOWER + 24 * PATCH + 2 * HEAD + BACK),
+    # The class's weights meet each of the head's 10×10 windows.
+    ('dcn-k8-hint-class-activation', COARSE_TOWER + 8 * PATCH + 2 * HEAD + 96 * 10 * 10),
+    ('dcn-k8-hint-activation-norm', COARSE_TOWER + 8 * PATCH + HEAD),
+    ('dcn-k8-hint-random', COARSE_TOWER + 8 * PATCH + HEAD),
 ])
 def test_counted_multiplications_are_the_hand_worked_ones(name, expected):
     assert count_multiplications(model_of(name), torch.rand(1, 1, 100, 100)) == expected

@@ -1,6 +1,7 @@
 from typing import List, Optional, Tuple, Union
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.structures import DataSample
@@ -56,8 +57,13 @@ class GlobalMaxPoolHead(ClsHead):
         """
         return self._peaks(feats)[0]
 
-    def _peaks(self, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    def _peaks(self, feats: Features) -> Tuple[torch.Tensor, torch.Tensor]:
         """Each channel's maximum and the window where it is, both (N, mid_channels)."""
+        # Of equal windows one is taken, so that the gradient has one window a channel.
+        return self._responses(feats).max(dim=2)
+
+    def _responses(self, feats: Features) -> torch.Tensor:
+        """Of each filter to each window, (N, mid_channels, windows)."""
         if isinstance(feats, (tuple, list)):
             feats = feats[-1]
         if feats.size(1) != self.in_channels:
@@ -69,8 +75,7 @@ class GlobalMaxPoolHead(ClsHead):
             raise ValueError(
                 f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
                 f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.')
-        # Of equal windows one is taken, so that the gradient has one window a channel.
-        return self.conv(feats).flatten(2).max(dim=2)
+        return self.conv(feats).flatten(2)
 
     def forward(self, feats: Features) -> torch.Tensor:
         """Feature map (N, D, h, w), or a tuple ending in it, -> logits (N, C)."""
@@ -105,6 +110,28 @@ class GlobalMaxPoolHead(ClsHead):
             of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
             return scatter_windows(of_windows, windows, self.conv.conv.weight,
                                    self.conv.conv.stride, feats.shape[2:])
+
+    def class_activation(self, feats: Features) -> torch.Tensor:
+        """How much each cell speaks for the predicted class (Zhou et al., CVPR 2016, eq. 2).
+
+        A window's evidence is the class's weights times the responses to it; a cell gets the sum
+        over the windows that contain it. Filters with a negative weight are left out: under
+        a max pool what they answer elsewhere than at their maximum takes nothing away.
+
+        Args:
+            feats: (N, D, h, w), or a tuple ending in it.
+
+        Returns:
+            Tensor: (N, h, w), ≥ 0.
+        """
+        feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        responses = self._responses(feats)
+        predicted = self.fc(responses.amax(dim=2)).argmax(dim=1)
+        weights = self.fc.weight[predicted].clamp(min=0)
+        evidence = torch.einsum('nc,ncl->nl', weights, responses)
+        kernel = self.conv.kernel_size
+        windows = evidence.unsqueeze(1).expand(-1, kernel[0] * kernel[1], -1)
+        return F.fold(windows, feats.shape[-2:], kernel, stride=self.conv.stride).squeeze(1)
 
     def loss(self, feats: Features, data_samples: List[DataSample], **kwargs) -> dict:
         """Cross-entropy (eq. 5) of a feature map: -> ``dict(loss=scalar)``.

@@ -98,7 +98,10 @@ class SequenceHead(BaseModule):
 
     def probabilities(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
         """The pooled distributions, (N, M) and (N, M, 11)."""
-        length, digits = self.at_each_place(feats)
+        return self._pool(self.at_each_place(feats))
+
+    def _pool(self, places: SequenceProbabilities) -> SequenceProbabilities:
+        length, digits = places
         if self.pooling == 'average':
             return SequenceProbabilities(length.mean(-1), digits.mean(-1))
         return SequenceProbabilities(
@@ -151,6 +154,20 @@ class SequenceHead(BaseModule):
         below, beside = (window - 1 for window in self.window)
         gradient = F.pad(gradient, (beside, beside, below, below))
         return self._average_windows(gradient)  # each cell is in as many windows as it has cells
+
+    def class_activation(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+        """What each place says for the predicted number's digits: (N, D, h, w) -> (N, h, w).
+
+        The sum of the probabilities that they have there, spread evenly over the place's cells.
+        Digits predicted as none are left out: wherever nothing is to be seen, a place says so.
+        """
+        feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        places = self.at_each_place(feats)
+        digits = most_probable(self._pool(places))[0][:, 1:, None]  # (N, M, 1)
+        index = digits.unsqueeze(3).expand(-1, -1, -1, places.digits.size(3))
+        said = places.digits.gather(2, index).squeeze(2)  # (N, M, L)
+        said = (said * (digits < NUM_DIGITS)).sum(dim=1, keepdim=True)
+        return self._spread_windows(said, feats[:, :1]).squeeze(1)
 
     def loss(self, feats: Union[torch.Tensor, Tuple], data_samples: List[DataSample]) -> dict:
         """−log p(S | x) of eq. 9, averaged over the images: -> ``dict(loss=scalar)``.

@@ -1,3 +1,7 @@
+from .activation_norm import ActivationNorm
+from .class_activation import ClassActivation
 from .entropy_gradient import EntropyGradient
+from .oracle_cells import OracleCells
+from .random_cells import RandomCells
 
-__all__ = ['EntropyGradient']
+__all__ = ['ActivationNorm', 'ClassActivation', 'EntropyGradient', 'OracleCells', 'RandomCells']

@@ -1,0 +1,3 @@
+_base_ = './dcn-k8-hint_1xb128-60e_cluttered-mnist.py'
+
+model = dict(saliency=dict(type='RandomCells'))

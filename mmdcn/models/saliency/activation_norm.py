@@ -1,0 +1,27 @@
+from typing import List, Optional
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmdcn.registry import MODELS
+
+
+@MODELS.register_module()
+class ActivationNorm(nn.Module):
+    """How strongly the coarse tower responds: the L2 norm of each coarse vector."""
+
+    def forward(self, coarse: torch.Tensor, head: nn.Module,
+                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+        """Compute the saliency map.
+
+        Args:
+            coarse: (N, D, s1, s2).
+            head: Not run.
+            data_samples: Not read.
+
+        Returns:
+            Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
+        """
+        coarse = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
+        return coarse.norm(dim=1)

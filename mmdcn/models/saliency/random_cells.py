@@ -1,0 +1,29 @@
+from typing import List, Optional
+
+import torch
+from mmpretrain.structures import DataSample
+from torch import nn
+
+from mmdcn.registry import MODELS
+
+
+@MODELS.register_module()
+class RandomCells(nn.Module):
+    """Uniformly random cells, other ones for each image: what any measure must beat.
+
+    Drawn from torch's global generator, so ``torch.manual_seed`` repeats them.
+    """
+
+    def forward(self, coarse: torch.Tensor, head: nn.Module,
+                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+        """Draw a saliency map.
+
+        Args:
+            coarse: (N, D, s1, s2); only its shape counts.
+            head: Not run.
+            data_samples: Not read.
+
+        Returns:
+            Tensor: (N, s1, s2), in [0, 1), float32, no graph.
+        """
+        return torch.rand(coarse[:, 0].shape, device=coarse.device)
