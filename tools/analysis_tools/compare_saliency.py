@@ -1,0 +1,145 @@
+"""Compare where a DCN can look: error, patches on the object and cost of each saliency.
+
+    python tools/analysis_tools/compare_saliency.py CONFIG CHECKPOINT --out work_dirs/saliency.json
+
+Takes one DCN as it was trained, with EntropyGradient say, and swaps its saliency and its number of
+patches when it is tested. So a row says what the same weights make of other places, not what they
+would have become, had they been trained with those. A plot, error over multiplications, is drawn
+beside the JSON file, as a PNG.
+"""
+import argparse
+from pathlib import Path
+from typing import Dict, List
+
+import mmengine
+import torch
+from matplotlib.figure import Figure
+from mmengine.device import get_device
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner, load_checkpoint
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader
+
+from mmdcn.analysis import count_multiplications
+from mmdcn.models import (
+    ActivationNorm,
+    ClassActivation,
+    DCNClassifier,
+    EntropyGradient,
+    OracleCells,
+    RandomCells,
+    TopKSelector,
+)
+from mmdcn.utils.build import build_dataset, build_model, read_config
+from mmdcn.utils.table import print_table
+
+BUDGETS = (2, 4, 8, 16, 24)  # patches an image
+FIGURES = {'error': 'error, %', 'patch_hit': 'patches that touch the object, %',
+           'multiplications': 'multiplications an image, millions'}
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--subset', choices=['val', 'test'], default='val',
+                        help='whose images (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs', 'compare_saliency.json'),
+                        help='a JSON file; the plot goes beside it (default: %(default)s)')
+    args = parser.parse_args()
+    if not Path(args.checkpoint).is_file():
+        parser.error(f'The checkpoint {args.checkpoint} is not there.')
+    if args.out.suffix != '.json':
+        parser.error(f'--out names a .json file, got {args.out}.')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args.config)
+    model = build_model(cfg).to(get_device())
+    if not isinstance(model, DCNClassifier):
+        raise SystemExit(f'{args.config} is no DCNClassifier, so it has no saliency to swap.')
+    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    torch.manual_seed(0)  # for RandomCells
+    dataset = build_dataset(cfg, args.subset)
+    loader = Runner.build_dataloader({
+        **cfg[f'{args.subset}_dataloader'], 'dataset': dataset,
+        'collate_fn': dict(type='default_collate')})
+    results = compare(model, loader)
+
+    mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
+                       images=len(dataset), results=results), args.out, indent=2)
+    plot = args.out.with_suffix('.png')
+    draw(results).savefig(plot, dpi=100)
+    for figure, label in FIGURES.items():
+        digits = 2 if figure == 'error' else 1
+        print_table(f'{label} ({args.subset})', ['', *(f'k = {k}' for k in BUDGETS)],
+                    [[measure, *(f'{value:.{digits}f}' for value in values)]
+                     for measure, values in by_measure(results, figure).items()])
+    print(f'{args.out} and {plot} written.')
+
+
+def compare(model: DCNClassifier, loader: DataLoader) -> List[dict]:
+    """Test each measure with each budget, every batch being read once.
+
+    Args:
+        model: Its saliency and selector are replaced.
+        loader: Gives batches with labels and boxes.
+
+    Returns:
+        list: A dict for each pair, with ``saliency``, ``k`` and the keys of ``FIGURES``.
+    """
+    swaps = {(measure, k): Evaluator([dict(type='Accuracy'), dict(type='PatchHit')])
+             for measure in measures_for(model) for k in BUDGETS}
+    costs = {}
+    for batch in track(loader, description='Comparing'):
+        batch = model.data_preprocessor(batch)
+        for (measure, k), evaluator in swaps.items():
+            model.saliency, model.selector = measure, TopKSelector(k=k)
+            if (measure, k) not in costs:
+                first = {name: values[:1] for name, values in batch.items()}
+                costs[measure, k] = count_multiplications(
+                    model, first['inputs'], data_samples=first['data_samples'])
+            with torch.no_grad():
+                evaluator.process(data_samples=model.predict(**batch))
+    results = []
+    for (measure, k), evaluator in swaps.items():
+        metrics = evaluator.evaluate(len(loader.dataset))
+        results.append(dict(
+            saliency=type(measure).__name__, k=k, error=100 - metrics['accuracy/top1'],
+            patch_hit=metrics['patch_hit/mean'], multiplications=costs[measure, k]))
+    return results
+
+
+def measures_for(model: DCNClassifier) -> List[nn.Module]:
+    return [EntropyGradient(), ClassActivation(), ActivationNorm(), RandomCells(),
+            OracleCells(patch_extractor=model.patch_extractor)]
+
+
+def by_measure(results: List[dict], figure: str) -> Dict[str, List[float]]:
+    """A figure's values by measure, in the order of the budgets; multiplications in millions."""
+    values: Dict[str, List[float]] = {}
+    for result in results:
+        scale = 1e-6 if figure == 'multiplications' else 1
+        values.setdefault(result['saliency'], []).append(scale * result[figure])
+    return values
+
+
+def draw(results: List[dict]) -> Figure:
+    """Error over multiplications, a line a measure and a point a budget."""
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    costs = by_measure(results, 'multiplications')
+    for measure, errors in by_measure(results, 'error').items():
+        axes.plot(costs[measure], errors, marker='o', label=measure)
+    axes.set(xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
+             ylabel=FIGURES['error'], ylim=(0, None))
+    axes.grid(alpha=.3)
+    axes.legend()
+    return figure
+
+
+if __name__ == '__main__':
+    main()
