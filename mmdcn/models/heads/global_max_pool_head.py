@@ -158,8 +158,8 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
                     stride: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
     """The transposed convolution of a map that has one nonzero cell in each channel.
 
-    In blocks of stride × stride cells a window covers whole blocks, so rows of stride² · D numbers are
-    added up, far fewer than a dense transposed convolution reads.
+    In blocks of stride × stride cells a window covers whole blocks, so rows of stride² · D numbers
+    are added up, far fewer than a dense transposed convolution reads.
 
     Args:
         values: (N, M), each channel's number.
