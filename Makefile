@@ -6,7 +6,7 @@ QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
 MODELS := $(foreach model,coarse fine,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py) $(QUICK_CONFIG)
 
 STREET := data/street-numbers
-STREET_TOWERS := $(foreach tower,coarse fine,work_dirs/$(tower)-w25_1xb32-5e_street-numbers/.trained)
+STREET_TOWERS := $(foreach tower,coarse-w25_1xb32-10e fine-w25_1xb32-5e,work_dirs/$(tower)_street-numbers/.trained)
 
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning costs a multiple.

@@ -1,1 +1,1 @@
-_base_ = ['./coarse-w25_1xb32-5e_street-numbers.py', '../_base_/tta/3_scales.py']
+_base_ = ['./coarse-w25_1xb32-10e_street-numbers.py', '../_base_/tta/3_scales.py']

@@ -5,7 +5,7 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-coarse_model = 'work_dirs/coarse-w25_1xb32-5e_street-numbers/epoch_5.pth'
+coarse_model = 'work_dirs/coarse-w25_1xb32-10e_street-numbers/epoch_10.pth'
 fine_model = 'work_dirs/fine-w25_1xb32-5e_street-numbers/epoch_5.pth'
 model = dict(
     coarse=dict(width=0.25,

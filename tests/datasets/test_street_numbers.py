@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmdcn.datasets.street_numbers import (
-    LENGTHS,
     SUBSETS,
     DigitBox,
     digit_struct_writer,
@@ -87,7 +86,7 @@ def test_a_box_is_tight_around_its_digit(bare, subset):
 def test_any_200_images_hold_every_length_in_its_share(subset):
     lengths = [number_length(5, subset, index) for index in range(400)]
     for block in (lengths[:200], lengths[200:]):
-        assert tuple(np.bincount(block, minlength=6)[1:]) == LENGTHS
+        assert tuple(np.bincount(block, minlength=6)[1:]) == SUBSETS[subset].lengths
     assert lengths[:200] != lengths[200:]
 
 
@@ -120,7 +119,7 @@ def test_train_numbers_fill_the_image_and_test_numbers_are_anywhere():
             (boxes[0].left + boxes[-1].left + boxes[-1].width) / 2 / image.shape[1]
             for image, boxes in pictures])
     assert (fills['train'] > 0.4).mean() > 0.9
-    assert (fills['test'] < 0.4).mean() > 0.25
+    assert (fills['test'] < 0.4).mean() > 0.2
     assert np.abs(places['train'] - 0.5).max() < 0.25
     assert places['test'].std() > 2 * places['train'].std()
 
@@ -128,8 +127,8 @@ def test_train_numbers_fill_the_image_and_test_numbers_are_anywhere():
 def test_digits_of_test_images_fit_the_window_at_one_of_the_scales():
     heights = np.array([box.height for index in range(200)
                         for box in make_street_number(2, 'test', index).boxes])
-    assert (heights >= 14).all() and (heights <= 80).all()
-    assert heights.max() > 50 and np.median(heights) < 36
+    assert (heights >= 14).all() and (heights <= 130).all()
+    assert heights.max() > 54 and np.median(heights) < 36
 
 
 @subsets

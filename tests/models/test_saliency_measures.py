@@ -12,6 +12,7 @@ from mmdcn.models import (
     ActivationNorm,
     ClassActivation,
     GlobalMaxPoolHead,
+    InverseEntropy,
     OracleCells,
     PatchExtractor,
     RandomCells,
@@ -23,8 +24,9 @@ from mmdcn.registry import MODELS
 from .dcns import build_dcn, labelled, stir_statistics
 
 EXTRACTOR = dict(type='PatchExtractor', size=14, stride=4, offset=-1)
-MEASURES = {name: dict(patch_extractor=EXTRACTOR) if name == 'OracleCells' else {}
-            for name in package.__all__}
+MEASURES = {**{name: {} for name in package.__all__},
+            'InverseEntropy': dict(head=dict(type='SequenceHead', in_channels=24)),
+            'OracleCells': dict(patch_extractor=EXTRACTOR)}
 
 
 @pytest.fixture(params=MEASURES)
@@ -225,3 +227,26 @@ def test_a_dcn_with_an_oracle_puts_every_patch_onto_the_object():
     assert dcn.loss(torch.rand(3, 1, 100, 100), BOXES)['patch_hit'] == 1
     with pytest.raises(ValueError, match='OracleCells looks where'):
         dcn(torch.rand(1, 1, 100, 100))
+
+
+def test_inverse_entropy_is_that_of_each_cells_digits():
+    head, coarse = SequenceHead(in_channels=6), torch.randn(2, 6, 3, 4)
+    found = InverseEntropy()(coarse, head)
+    p = head.at_each_place(coarse).digits  # (2, 5, 11, 12)
+    for image, row, column in ((0, 0, 0), (1, 2, 3), (0, 1, 2)):
+        entropy = -sum(q * math.log(q) for digit in p[image, :, :, 4 * row + column].tolist()
+                       for q in digit)
+        assert found[image, row, column].item() == pytest.approx(1 / entropy, rel=1e-4)
+
+
+def test_a_head_that_is_sure_of_a_place_is_as_sure_as_can_be():
+    head, coarse = SequenceHead(in_channels=6), torch.randn(1, 6, 2, 2)
+    coarse[..., 1, 1] *= 1e6
+    found = InverseEntropy()(coarse, head)
+    assert found.isfinite().all() and found.argmax() == 3
+
+
+def test_a_head_that_cannot_say_how_sure_it_is_is_named():
+    with pytest.raises(TypeError, match=r'InverseEntropy needs a head with certainty\(feats\).*'
+                                        'which Conv2d lacks: use SequenceHead'):
+        InverseEntropy()(torch.rand(1, 24, 5, 5), nn.Conv2d(24, 10, 5))

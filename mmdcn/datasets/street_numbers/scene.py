@@ -12,10 +12,7 @@ from .lettering import Stamp, extent, pose, set_characters, shift, stamp, warp, 
 from .signs import paint_number
 from .walls import paint_street
 
-# How many of each 200 images in a row show a number of 1, 2, 3, 4 and 5 digits: SVHN's shares,
-# but 5 digits five times as often, so that even small sets have them.
-LENGTHS = (30, 108, 52, 9, 1)
-_BLOCK = sum(LENGTHS)
+_BLOCK = 200  # images in a row among which each length has its share
 # Chances of the first digit, 0 to 9: small numbers are more common in a street.
 _FIRST_DIGIT = np.array((0.01, 0.24, 0.16, 0.13, 0.11, 0.09, 0.08, 0.07, 0.06, 0.05))
 _STROKE_FONT_ODDS = 0.25
@@ -32,6 +29,8 @@ class Subset:
 
     Args:
         stream: Number that keeps the subsets' random choices apart.
+        lengths: How many of each 200 images in a row show a number of 1, 2, 3, 4 and 5 digits:
+            SVHN's shares, but of 5 digits one at least, so that even small sets have them.
         median_height: Median height of the images, in pixels.
         height_spread: Deviation of the logarithm of the height.
         median_aspect: Median width over height.
@@ -46,6 +45,7 @@ class Subset:
     """
 
     stream: int
+    lengths: Tuple[int, int, int, int, int]
     median_height: float
     height_spread: float
     median_aspect: float
@@ -61,17 +61,20 @@ class Subset:
 
 SUBSETS = {
     'train': Subset(
-        stream=0, median_height=44., height_spread=0.5, median_aspect=2.1, aspect_spread=0.2,
+        stream=0, lengths=(30, 108, 52, 9, 1),
+        median_height=44., height_spread=0.5, median_aspect=2.1, aspect_spread=0.2,
         smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
         off_centre=0.35, clutter=4., wear=1.),
     'extra': Subset(
-        stream=1, median_height=48., height_spread=0.45, median_aspect=1.9, aspect_spread=0.2,
+        stream=1, lengths=(9, 71, 105, 14, 1),
+        median_height=48., height_spread=0.45, median_aspect=1.9, aspect_spread=0.2,
         smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
         off_centre=0.3, clutter=3., wear=0.6),
     'test': Subset(
-        stream=2, median_height=52., height_spread=0.75, median_aspect=2.3, aspect_spread=0.28,
-        smallest=(26, 32), largest=(442, 1083), fill=(0.62, 0.88), digit_height=(18., 60.),
-        off_centre=1., clutter=3.5, wear=1.),
+        stream=2, lengths=(38, 127, 32, 2, 1),
+        median_height=52., height_spread=0.75, median_aspect=2.3, aspect_spread=0.28,
+        smallest=(26, 32), largest=(442, 1083), fill=(0.55, 0.85), digit_height=(18., 100.),
+        off_centre=1., clutter=3., wear=1.),
 }
 
 
@@ -121,10 +124,11 @@ def make_street_number(seed: int, subset: str, index: int) -> StreetNumber:
 
 
 def number_length(seed: int, subset: str, index: int) -> int:
-    """How many digits the image has; each 200 images have exactly the shares of ``LENGTHS``."""
+    """How many digits the image has; each 200 images have exactly the subset's shares."""
+    spec = SUBSETS[subset]
     block, place = divmod(index, _BLOCK)
-    rng = np.random.default_rng((seed, SUBSETS[subset].stream, block, 1))
-    return int(rng.permutation(np.repeat(np.arange(1, 6), LENGTHS))[place])
+    rng = np.random.default_rng((seed, spec.stream, block, 1))
+    return int(rng.permutation(np.repeat(np.arange(1, 6), spec.lengths))[place])
 
 
 def _text(rng: np.random.Generator, length: int) -> str:

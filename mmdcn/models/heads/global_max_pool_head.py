@@ -179,7 +179,7 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
     columns = (size[1] - kernel[1]) // stride[1] + 1
 
     missing = [n * step - length for n, step, length in zip(covered, stride, kernel)]
-    weight = nn.functional.pad(weight, (0, missing[1], 0, missing[0]))
+    weight = F.pad(weight, (0, missing[1], 0, missing[0]))
     weight = weight.unflatten(3, (covered[1], stride[1])).unflatten(2, (covered[0], stride[0]))
     weight = weight.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (M, blocks · cells of one · D)
     rows = torch.einsum('nm,mr->nmr', values, weight)

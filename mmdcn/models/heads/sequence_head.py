@@ -155,6 +155,17 @@ class SequenceHead(BaseModule):
         gradient = F.pad(gradient, (beside, beside, below, below))
         return self._average_windows(gradient)  # each cell is in as many windows as it has cells
 
+    def certainty(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+        """How sure each place is of the digits: (N, D, h, w) -> (N, h, w).
+
+        One over the summed entropy of its distributions, spread evenly over the place's cells.
+        """
+        feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        digits = self.at_each_place(feats).digits
+        entropy = _entropy(digits, dim=2).sum(dim=1, keepdim=True)  # (N, 1, L)
+        certainty = entropy.clamp(min=_least_entropy(digits)).reciprocal()
+        return self._spread_windows(certainty, feats[:, :1]).squeeze(1)
+
     def class_activation(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
         """What each place says for the predicted number's digits: (N, D, h, w) -> (N, h, w).
 

@@ -1,7 +1,7 @@
 _base_ = [
     '../_base_/models/svhn_coarse.py',
     '../_base_/datasets/street_numbers.py',
-    '../_base_/schedules/street_numbers_5e.py',
+    '../_base_/schedules/street_numbers_10e.py',
     '../_base_/default_runtime.py',
 ]
 
