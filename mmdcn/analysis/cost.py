@@ -2,6 +2,7 @@
 import time
 from collections import OrderedDict
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Callable, Dict, Iterator, List
 
 import torch
@@ -65,7 +66,7 @@ def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,
                       warm_up: int = 3) -> Dict[str, List[float]]:
     """Time several things in turn, so that whatever disturbs the machine disturbs all.
 
-    On a GPU each measurement ends when the device has finished.
+    On a GPU the time is that between two events on its stream.
 
     Args:
         runs: Name -> what to run.
@@ -76,15 +77,33 @@ def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,
         dict: Name -> ``rounds`` durations in seconds.
     """
     times: Dict[str, List[float]] = {name: [] for name in runs}
+    timed = _timed_on_gpu if torch.cuda.is_available() else _timed
     for index in range(warm_up + rounds):
         for name, run in runs.items():
-            _wait_for_gpu()
-            start = time.perf_counter()
-            run()
-            _wait_for_gpu()
+            duration = timed(run)
             if index >= warm_up:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(duration)
     return times
+
+
+def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
+    """The most bytes of tensors that ``run`` had at a time, beyond what was there before.
+
+    On the CPU torch's profiler adds up what its allocator gives and takes back.
+    """
+    if device != 'cpu':
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        run()
+        torch.cuda.synchronize()
+        return torch.cuda.max_memory_allocated() - before
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
+                                profile_memory=True) as profiler:
+        run()
+    changes = sorted((event.start_ns(), event.nbytes()) for event
+                     in profiler.profiler.kineto_results.events() if event.name() == '[memory]')
+    return max(accumulate((size for _, size in changes), initial=0))
 
 
 class _FlopCounter(TorchDispatchMode):
@@ -173,6 +192,17 @@ def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
             hook.remove()
 
 
-def _wait_for_gpu() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _timed(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _timed_on_gpu(run: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    run()
+    end.record()
+    torch.cuda.synchronize()
+    return start.elapsed_time(end) / 1000  # of milliseconds

@@ -6,7 +6,12 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from torch import nn
 
-from mmdcn.analysis import count_multiplications, interleaved_times, multiplications_by_part
+from mmdcn.analysis import (
+    count_multiplications,
+    interleaved_times,
+    multiplications_by_part,
+    peak_memory,
+)
 from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
@@ -160,3 +165,14 @@ def test_things_are_timed_in_turn_after_a_warm_up():
     assert calls == ['slow', 'fast'] * 5
     assert {name: len(values) for name, values in times.items()} == dict(slow=3, fast=3)
     assert min(times['slow']) >= .02 > max(times['fast'])
+
+
+def test_peak_memory_is_what_was_held_at_a_time():
+    def one_after_the_other():
+        for _ in range(5):
+            torch.empty(1000, 10).sum()
+
+    assert peak_memory(lambda: torch.empty(1000, 10)) == 40_000
+    assert 40_000 <= peak_memory(one_after_the_other) < 50_000
+    assert 80_000 <= peak_memory(lambda: torch.ones(1000, 10) * 2) < 90_000
+    assert peak_memory(lambda: None) == 0

@@ -1,40 +1,68 @@
-"""Multiplications and time of models beside each other.
+"""Multiplications, time and memory of models beside each other.
 
-    python tools/analysis_tools/benchmark.py CONFIG [CONFIG ...] --batch-sizes 1 64
+    python tools/analysis_tools/benchmark.py CONFIG [CONFIG ...] --batch-sizes 1 64 --out times.json
 
-The weights are as initialised: they change neither figure. The models take turns in one process;
-a time is the median, with the 10th to 90th percentile behind it.
+The models take turns in one process, so that whatever disturbs the machine disturbs all; a time is
+the median, with the 10th to 90th percentile behind it, and a ratio is that of two models in the
+same turn. Batch norms are folded and weights stored channels last in all of them. The weights are
+as initialised: they change no figure.
 """
 import argparse
 import json
+import re
 from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import Dict
+from typing import Dict, List, NamedTuple, Tuple
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
 
-from mmdcn.analysis import count_multiplications, interleaved_times
+from mmdcn.analysis import count_multiplications, interleaved_times, peak_memory
 from mmdcn.utils.build import build_model, first_images, read_config
+from mmdcn.utils.inference import optimize_for_inference
 from mmdcn.utils.table import names_of, print_table
+
+
+class Measurement(NamedTuple):
+    """Seconds a batch of each round, and the memory of one."""
+
+    model: str
+    shape: Tuple[int, int, int]
+    batch: int
+    seconds: np.ndarray
+    bytes: int
+
+    def per_image(self) -> np.ndarray:
+        """Milliseconds an image: 10th percentile, median and 90th percentile."""
+        return 1000 * np.percentile(self.seconds, (10, 50, 90)) / self.batch
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 64])
+    parser.add_argument('--shapes', type=shape, nargs='+', metavar='CxHxW',
+                        help='time random images of these sizes, such as 1x400x900 (default: the '
+                        "first test images of the first config)")
+    parser.add_argument('--device', default=get_device(), help='default here: %(default)s')
     parser.add_argument('--rounds', type=int, default=20,
                         help='measurements of each (default: %(default)s)')
     parser.add_argument('--metrics', nargs='+', default=[], metavar='NAME=FILE',
                         help='show the test error that tools/test.py --out-item metrics wrote to '
                         'FILE, NAME being a name in the table')
+    parser.add_argument('--out', type=Path, metavar='FILE.json',
+                        help='write all figures there and a plot beside it')
     args = parser.parse_args()
     if min(args.batch_sizes) < 1 or args.rounds < 1:
         parser.error('--batch-sizes and --rounds must be at least 1.')
+    if args.out and args.out.suffix != '.json':
+        parser.error(f'--out writes a .json file, got {args.out}.')
     for item in args.metrics:
         if '=' not in item or not Path(item.split('=', 1)[1]).is_file():
             parser.error(f'--metrics takes NAME=FILE with a file that is there, got {item!r}.')
@@ -46,40 +74,113 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def shape(text: str) -> Tuple[int, int, int]:
+    if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', text):
+        raise argparse.ArgumentTypeError(f'{text!r} is not like 1x400x900 (channels, height, '
+                                         'width).')
+    return tuple(map(int, text.split('x')))
+
+
 def main() -> None:
     args = parse_args()
     MMLogger.get_current_instance().setLevel('WARNING')
-    device = get_device()
     configs = {name: read_config(path) for name, path in args.configs.items()}
-    models = {name: build_model(cfg).to(device) for name, cfg in configs.items()}
-    images = first_images(next(iter(configs.values())), max(args.batch_sizes)).to(device)
+    if args.shapes:
+        largest = max(args.batch_sizes)
+        inputs = [torch.rand(largest, *size).to(args.device) for size in args.shapes]
+    else:
+        images = first_images(next(iter(configs.values())), max(args.batch_sizes))
+        inputs = [images.to(args.device)]
+    models = {name: optimize_for_inference(build_model(cfg)).to(args.device)
+              for name, cfg in configs.items()}
+    errors = {name: f'{100 - json.loads(Path(path).read_text())["accuracy/top1"]:.2f} %'
+              for name, path in args.metrics.items()}
 
-    columns = {'multiplications': {name: f'{count_multiplications(model, images[:1]):,}'
-                                   for name, model in models.items()}}
-    for size in track(args.batch_sizes, description='Timing', transient=True):
-        columns[f'ms, batch {size}'] = measure(models, images[:size], args.rounds)
-    if args.metrics:
-        columns['test error'] = {name: test_error(path) for name, path in args.metrics.items()}
+    everything, costs = [], []
+    for images in inputs:
+        measured = []
+        for size in track(args.batch_sizes, description='Timing', transient=True):
+            measured += measure(models, images[:size], args)
+        cost = {name: count_multiplications(model, images[:1]) for name, model in models.items()}
+        report(measured, cost, errors, args.device)
+        everything += measured
+        costs += [cost[one.model] for one in measured]
+    if args.out:
+        write(everything, costs, args)
 
+
+def measure(models: Dict[str, nn.Module], images: torch.Tensor,
+            args: argparse.Namespace) -> List[Measurement]:
+    """Time a batch on all models in turn."""
+    with torch.inference_mode():
+        runs = {name: partial(model, images) for name, model in models.items()}
+        times = interleaved_times(runs, args.rounds)
+        return [Measurement(name, tuple(images.shape[1:]), len(images), np.array(times[name]),
+                            peak_memory(run, args.device)) for name, run in runs.items()]
+
+
+def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, str],
+           device: str) -> None:
+    """Print a table of the models and one of their ratios, for images of one shape."""
+    batches = sorted({one.batch for one in measured})
+    by_model = {name: {one.batch: one for one in measured if one.model == name} for name in cost}
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
-    print_table(f'An image of {"×".join(map(str, images.shape[1:]))} on {device}{threads}',
-                ['model', *columns],
-                [[name, *(cells.get(name, '') for cells in columns.values())] for name in models])
+    title = f'An image of {"×".join(map(str, measured[0].shape))} on {device}{threads}'
+    columns = ['model', 'multiplications', *(f'ms, batch {size}' for size in batches),
+               'most images/s', f'MB, batch {batches[-1]}', *(['test error'] if errors else [])]
+    print_table(title, columns, [
+        [name, f'{cost[name]:,}', *(spread(ones[size].per_image()) for size in batches),
+         f'{1000 / fastest(ones):.0f}', f'{ones[batches[-1]].bytes / 1e6:.1f}',
+         *([errors.get(name, '')] if errors else [])] for name, ones in by_model.items()])
+
+    pairs = [[f'{a} : {b}', f'{cost[a] / cost[b]:.2f}',
+              *(spread(np.percentile(by_model[a][size].seconds / by_model[b][size].seconds,
+                                     (10, 50, 90))) for size in batches),
+              f'{fastest(by_model[a]) / fastest(by_model[b]):.2f}',
+              f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}']
+             for a, b in combinations(by_model, 2)]
+    if pairs:
+        print_table('Ratios', ['', *columns[1:2], *(f'time, batch {size}' for size in batches),
+                               'time at best', columns[3 + len(batches) - 1]], pairs)
 
 
-def measure(models: Dict[str, nn.Module], images: torch.Tensor, rounds: int) -> Dict[str, str]:
-    """Milliseconds an image: median (10th to 90th percentile), by model."""
-    with torch.no_grad():
-        times = interleaved_times(
-            {name: partial(model, images) for name, model in models.items()}, rounds)
-    spread = {name: 1000 * np.percentile(values, (10, 50, 90)) / len(images)
-              for name, values in times.items()}
-    return {name: f'{median:.2f} ({low:.2f}–{high:.2f})'
-            for name, (low, median, high) in spread.items()}
+def spread(percentiles: np.ndarray) -> str:
+    low, median, high = percentiles
+    return f'{median:.2f} ({low:.2f}–{high:.2f})'
 
 
-def test_error(metrics: str) -> str:
-    return f'{100 - json.loads(Path(metrics).read_text())["accuracy/top1"]:.2f} %'
+def fastest(by_batch: Dict[int, Measurement]) -> float:
+    """Milliseconds an image at the batch size that suits the model best."""
+    return min(one.per_image()[1] for one in by_batch.values())
+
+
+def write(measured: List[Measurement], costs: List[int], args: argparse.Namespace) -> None:
+    rows = []
+    for one, cost in zip(measured, costs):
+        low, median, high = one.per_image()
+        rows.append(dict(
+            model=one.model, config=str(args.configs[one.model]), device=args.device,
+            threads=torch.get_num_threads(), torch=torch.__version__, shape=one.shape,
+            batch=one.batch, rounds=args.rounds, multiplications=cost, ms_per_image=median,
+            ms_per_image_10=low, ms_per_image_90=high, peak_bytes=one.bytes))
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(rows, indent=2) + '\n')
+
+    shapes = list(dict.fromkeys(one.shape for one in measured))
+    figure = Figure(figsize=(4 * len(shapes) + 1, 3.4), layout='constrained')
+    panels = figure.subplots(1, len(shapes), squeeze=False)[0]
+    for panel, size in zip(panels, shapes):
+        for name in args.configs:
+            ones = sorted((one for one in measured if (one.model, one.shape) == (name, size)),
+                          key=lambda one: one.batch)
+            low, median, high = np.array([one.per_image() for one in ones]).T
+            batches = [one.batch for one in ones]
+            panel.plot(batches, median, marker='o', label=name)
+            panel.fill_between(batches, low, high, alpha=.2)
+        panel.set(title='×'.join(map(str, size)), xlabel='images a batch', xscale='log',
+                  ylabel='milliseconds an image', yscale='log')
+        panel.legend()
+    figure.savefig(args.out.with_suffix('.png'), dpi=120)
 
 
 if __name__ == '__main__':
