@@ -12,6 +12,7 @@ from mmdcn.analysis import (
     multiplications_by_part,
     peak_memory,
 )
+from mmdcn.models.saliency.measured import Measured
 from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
@@ -106,7 +107,7 @@ class ClosedForm(nn.Module):
             back = back @ torch.ones(96)  # 96
             windows = back[:, None, None, None] * torch.ones(1, 96, 10, 10)
             cells = F.conv_transpose2d(windows, head.conv.conv.weight, stride=2)
-            return F.pad(cells.norm(dim=1), (0, 1, 0, 1)).clone()
+            return Measured(F.pad(cells.norm(dim=1), (0, 1, 0, 1)).clone())
 
 
 def test_a_closed_form_counts_as_saliency():
@@ -120,7 +121,7 @@ def test_a_closed_form_counts_as_saliency():
 
 def test_a_dense_way_back_costs_as_much_as_the_way_there():
     dcn = build_dcn()
-    dcn.head.entropy_gradient = lambda feats: None
+    dcn.head.entropy_and_gradient = lambda feats: None
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['saliency'] == HEAD
 
@@ -135,7 +136,7 @@ def test_inference_mode_costs_the_same():
 def test_a_selector_stands_among_the_parts_where_it_multiplies():
     class Multiplying(nn.Module):
 
-        def forward(self, saliency):
+        def forward(self, saliency, entropy):
             return (saliency.flatten(1) @ torch.eye(23 * 23)).topk(8).indices
 
     dcn = build_dcn()

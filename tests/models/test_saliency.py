@@ -3,7 +3,10 @@ import torch
 from torch import nn
 
 from mmdcn.models import EntropyGradient, GlobalMaxPoolHead, SequenceHead
-from mmdcn.models.saliency.entropy_gradient import entropy_gradient_by_autograd, evaluation_mode
+from mmdcn.models.saliency.entropy_gradient import (
+    entropy_and_gradient_by_autograd,
+    evaluation_mode,
+)
 from mmdcn.registry import MODELS
 
 from .dcns import stir_statistics
@@ -24,7 +27,7 @@ def entropy_by_hand(logits):
 def test_saliency_equals_finite_differences_of_the_entropy(head):
     head = head.double().eval()
     coarse = torch.rand(1, 24, 7, 7, dtype=torch.float64)
-    saliency = EntropyGradient()(coarse, head)
+    saliency = EntropyGradient()(coarse, head).saliency
     step = 1e-6
     for row, column in ((0, 0), (2, 3), (3, 5), (5, 4), (6, 6)):
         differences = []
@@ -42,7 +45,7 @@ def test_saliency_equals_finite_differences_of_the_entropy(head):
 
 def test_saliency_equals_one_backward_pass_an_image(head):
     coarse = torch.rand(5, 24, 23, 23)
-    saliency = EntropyGradient()(coarse, head)
+    saliency = EntropyGradient()(coarse, head).saliency
     head.eval()
     for image, found in zip(coarse, saliency):
         image = image.unsqueeze(0).requires_grad_()
@@ -55,11 +58,12 @@ def test_saliency_equals_one_backward_pass_an_image(head):
 def test_saliency_of_an_image_ignores_the_others_of_its_batch(head, training):
     head.train(training)
     coarse = torch.rand(6, 24, 23, 23)
-    together = EntropyGradient()(coarse, head)
-    alone = EntropyGradient()(coarse[2:3], head)
+    together = EntropyGradient()(coarse, head).saliency
+    alone = EntropyGradient()(coarse[2:3], head).saliency
     torch.testing.assert_close(together[2:3], alone, rtol=1e-4, atol=1e-7)
     others = torch.cat([5 * torch.rand(2, 24, 23, 23), coarse[2:3]])
-    torch.testing.assert_close(EntropyGradient()(others, head)[2:], alone, rtol=1e-4, atol=1e-7)
+    crowded = EntropyGradient()(others, head).saliency[2:]
+    torch.testing.assert_close(crowded, alone, rtol=1e-4, atol=1e-7)
 
 
 def test_saliency_leaves_no_trace_in_a_training_head(head):
@@ -67,7 +71,7 @@ def test_saliency_leaves_no_trace_in_a_training_head(head):
     head.conv.bn.eval()  # as a frozen norm
     before = {name: value.clone() for name, value in head.state_dict().items()}
     coarse = torch.rand(4, 24, 23, 23, requires_grad=True)
-    saliency = EntropyGradient()(coarse, head)
+    saliency = EntropyGradient()(coarse, head).saliency
     assert not saliency.requires_grad
     assert coarse.grad is None
     assert all(weight.grad is None for weight in head.parameters())
@@ -79,9 +83,9 @@ def test_saliency_leaves_no_trace_in_a_training_head(head):
 @pytest.mark.parametrize('context', [torch.no_grad, torch.inference_mode])
 def test_saliency_works_where_gradients_are_off(head, context):
     coarse = torch.rand(2, 24, 23, 23)
-    expected = EntropyGradient()(coarse, head)
+    expected = EntropyGradient()(coarse, head).saliency
     with context():
-        found = EntropyGradient()(coarse * 1, head)
+        found = EntropyGradient()(coarse * 1, head).saliency
     assert torch.equal(found, expected)
 
 
@@ -90,9 +94,21 @@ def test_saliency_is_computed_in_float32_under_autocast(head):
     seen = []
     head.conv.register_forward_hook(lambda module, args, out: seen.append(out.dtype))
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        saliency = EntropyGradient()(coarse, head)
+        saliency = EntropyGradient()(coarse, head).saliency
     assert seen == [torch.float32] and saliency.dtype == torch.float32
-    assert torch.equal(saliency, EntropyGradient()(coarse.float(), head))
+    assert torch.equal(saliency, EntropyGradient()(coarse.float(), head).saliency)
+
+
+@pytest.mark.parametrize('known', [True, False])
+def test_the_entropy_of_the_coarse_prediction_comes_along(head, known):
+    if not known:
+        head.entropy_and_gradient = lambda feats: None
+    coarse = torch.rand(3, 24, 23, 23)
+    entropy = EntropyGradient()(coarse, head.train()).entropy
+    assert entropy.shape == (3, ) and not entropy.requires_grad
+    with torch.no_grad():
+        logits = head.eval()(coarse)
+    torch.testing.assert_close(entropy, torch.stack([entropy_by_hand(one) for one in logits]))
 
 
 def test_modes_come_back_when_the_head_fails():
@@ -142,45 +158,53 @@ class TestClosedForms:
     def test_they_equal_autograd(self, head, dtype, rtol, size):
         feats = torch.randn(3, 6, *size, dtype=dtype)
         head = head.to(dtype)
-        closed, exact = head.entropy_gradient(feats), entropy_gradient_by_autograd(head, feats)
-        if closed is None:
+        if head.entropy_and_gradient(feats) is None:
             assert not isinstance(head.conv.norm, nn.BatchNorm2d)
             return
+        closed, exact = by_closed_form_and_by_autograd(head, feats)
         assert closed.shape == feats.shape and not closed.requires_grad
         assert_close_in_norm(closed, exact, rtol)
 
     def test_ties_are_broken_alike(self, head):
         feats = torch.randn(2, 6, 1, 1, dtype=torch.float64).expand(2, 6, 9, 8).clone()
         feats[:, :, :, 4:] = 0
-        closed, exact = head.entropy_gradient(feats), entropy_gradient_by_autograd(head, feats)
-        if closed is not None:
-            assert_close_in_norm(closed, exact, 1e-10)
+        if head.entropy_and_gradient(feats) is not None:
+            assert_close_in_norm(*by_closed_form_and_by_autograd(head, feats), 1e-10)
 
     def test_patches_maps_are_as_good(self):
         head = SequenceHead(in_channels=6, window=(2, 3), pooling='inverse_entropy').double()
         feats = torch.randn(2, 6, 4, 3, 5, dtype=torch.float64)
-        assert_close_in_norm(head.entropy_gradient(feats),
-                             entropy_gradient_by_autograd(head, feats), 1e-10)
+        assert_close_in_norm(*by_closed_form_and_by_autograd(head, feats), 1e-10)
 
     def test_a_head_that_is_sure_of_some_places_agrees(self):
         head = SequenceHead(in_channels=6, pooling='inverse_entropy').double()
         feats = torch.randn(2, 6, 3, 3, dtype=torch.float64)
         feats[:, :, 0] *= 1e6
-        closed, exact = head.entropy_gradient(feats), entropy_gradient_by_autograd(head, feats)
+        closed, exact = by_closed_form_and_by_autograd(head, feats)
         assert closed.isfinite().all()
         assert_close_in_norm(closed, exact, 1e-8)
 
     def test_a_shut_relu_and_a_sure_head_have_no_gradient(self):
         head = GlobalMaxPoolHead(num_classes=3, in_channels=6).eval()
         nn.init.constant_(head.conv.bn.bias, -100)
-        assert not head.entropy_gradient(torch.rand(2, 6, 9, 9)).any()
+        assert not head.entropy_and_gradient(torch.rand(2, 6, 9, 9))[1].any()
 
     def test_no_graph_is_built_where_they_are_known(self):
         coarse = torch.rand(2, 24, 23, 23)
         head = GlobalMaxPoolHead(num_classes=10, in_channels=24)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.autograd, 'grad', None)
-            assert EntropyGradient()(coarse, head).shape == (2, 23, 23)
+            assert EntropyGradient()(coarse, head).saliency.shape == (2, 23, 23)
+
+
+def by_closed_form_and_by_autograd(head, feats):
+    """The gradient both ways; the entropies that come along must be the head's."""
+    (known, closed), (found, exact) = (
+        head.entropy_and_gradient(feats), entropy_and_gradient_by_autograd(head, feats))
+    for entropy in (known, found):
+        assert not entropy.requires_grad
+        torch.testing.assert_close(entropy, head.entropy(feats).detach())
+    return closed, exact
 
 
 def assert_close_in_norm(found, expected, rtol):

@@ -61,10 +61,11 @@ def test_every_measure_is_registered():
 def test_a_map_is_float32_not_negative_and_without_a_graph(measure, head, dtype, context):
     coarse = torch.randn(3, 24, 23, 21, requires_grad=True)
     with context(), torch.autocast('cpu', dtype=torch.bfloat16, enabled=dtype != torch.float32):
-        found = measure(coarse.to(dtype), head, BOXES)
+        found, entropy = measure(coarse.to(dtype), head, BOXES)
     assert found.shape == (3, 23, 21) and found.dtype == torch.float32
     assert found.isfinite().all() and found.min() >= 0 and found.max() > 0
     assert not found.requires_grad
+    assert entropy is None or (entropy.shape == (3, ) and entropy.dtype == torch.float32)
 
 
 def test_a_measure_leaves_no_trace_in_a_training_head(measure, head):
@@ -80,14 +81,14 @@ def test_a_measure_leaves_no_trace_in_a_training_head(measure, head):
 @pytest.mark.parametrize('training', [True, False])
 def test_an_image_is_measured_alike_alone_and_in_a_batch(measure, head, training):
     coarse = torch.rand(3, 24, 23, 23)
-    together = measure(coarse, head.train(training), BOXES)
-    torch.testing.assert_close(together[1:2], measure(coarse[1:2], head, BOXES[1:2]),
+    together = measure(coarse, head.train(training), BOXES).saliency
+    torch.testing.assert_close(together[1:2], measure(coarse[1:2], head, BOXES[1:2]).saliency,
                                rtol=1e-4, atol=1e-7)
 
 
 def test_a_measure_never_waits_for_a_value(measure, head):
     with FakeTensorMode(allow_non_fake_inputs=True):  # there are no values to wait for
-        assert measure(torch.rand(3, 24, 23, 23), head, BOXES).shape == (3, 23, 23)
+        assert measure(torch.rand(3, 24, 23, 23), head, BOXES).saliency.shape == (3, 23, 23)
 
 
 def test_a_dcn_trains_and_predicts_with_every_measure(measure):
@@ -106,7 +107,7 @@ def test_a_dcn_trains_and_predicts_with_every_measure(measure):
 
 def test_the_activation_norm_is_the_length_of_each_vector(head):
     coarse = torch.randn(2, 5, 3, 4)
-    found = ActivationNorm()(coarse, head)
+    found = ActivationNorm()(coarse, head).saliency
     for image in range(2):
         for row in range(3):
             for column in range(4):
@@ -117,14 +118,14 @@ def test_the_activation_norm_is_the_length_of_each_vector(head):
 def test_random_cells_repeat_under_a_seed_and_differ_between_images_and_calls(head):
     coarse = torch.zeros(2, 24, 23, 23)
     torch.manual_seed(3)
-    first, second = RandomCells()(coarse, head), RandomCells()(coarse, head)
+    first, second = RandomCells()(coarse, head).saliency, RandomCells()(coarse, head).saliency
     torch.manual_seed(3)
-    assert torch.equal(RandomCells()(coarse, head), first)
+    assert torch.equal(RandomCells()(coarse, head).saliency, first)
     assert not torch.equal(first[0], first[1]) and not torch.equal(first, second)
 
 
 def test_random_cells_come_all_equally_often(head):
-    chosen = RandomCells()(torch.zeros(24000, 1, 3, 4), head).flatten(1).argmax(dim=1)
+    chosen = RandomCells()(torch.zeros(24000, 1, 3, 4), head).saliency.flatten(1).argmax(dim=1)
     counts = torch.bincount(chosen, minlength=12)
     spread = math.sqrt(24000 / 12 * (11 / 12))  # of a binomial distribution
     assert (counts - 2000).abs().max() < 4.5 * spread
@@ -135,7 +136,7 @@ def test_class_activation_sums_what_speaks_for_the_class_in_the_windows_around_a
                              stride=2).eval()
     stir_statistics(head)
     coarse = torch.randn(2, 2, 8, 6)  # the last row and column are in no window
-    found = ClassActivation()(coarse, head)
+    found = ClassActivation()(coarse, head).saliency
     for image in range(2):
         predicted = head(coarse[image:image + 1]).argmax()
         expected = torch.zeros(8, 6)
@@ -156,7 +157,7 @@ def test_class_activation_of_a_sequence_head_is_the_probability_of_the_digits_re
     coarse = torch.randn(8, 6, 3, 4)
     sequences = torch.stack([sample.pred_sequence for sample in head.predict(coarse)])
     assert 1 < len(sequences[:, 0].unique())
-    found = ClassActivation()(coarse, head)
+    found = ClassActivation()(coarse, head).saliency
     for image, (length, *digits) in enumerate(sequences.tolist()):
         expected = torch.zeros(3, 4)
         for y in range(3 - window[0] + 1):
@@ -180,7 +181,7 @@ def oracle():
 
 def test_the_oracles_score_is_the_share_of_the_boxes_that_a_patch_covers(head):
     boxes = [(3, 5, 31, 33), (50, 40, 60, 100)]
-    found = oracle()(torch.zeros(1, 24, 23, 23), head, boxed(boxes))[0]
+    found = oracle()(torch.zeros(1, 24, 23, 23), head, boxed(boxes)).saliency[0]
     canvas = torch.zeros(110, 110)  # five pixels of border on all sides
     for x1, y1, x2, y2 in boxes:
         canvas[y1 + 5:y2 + 5, x1 + 5:x2 + 5] += 1
@@ -193,7 +194,7 @@ def test_the_oracles_score_is_the_share_of_the_boxes_that_a_patch_covers(head):
 
 def test_of_patches_that_cover_as_much_the_oracle_takes_the_middle_first(head):
     # The box's middle is that of the patch of cell (5, 5): 4 * 5 - 1 + 7 = 26.
-    found = oracle()(torch.zeros(1, 24, 23, 23), head, boxed((12, 12, 40, 40)))[0]
+    found = oracle()(torch.zeros(1, 24, 23, 23), head, boxed((12, 12, 40, 40))).saliency[0]
     order = [divmod(cell, 23) for cell in found.flatten().argsort(descending=True).tolist()]
     assert order[0] == (5, 5)
     assert set(order[1:5]) == {(4, 5), (6, 5), (5, 4), (5, 6)}
@@ -203,14 +204,14 @@ def test_of_patches_that_cover_as_much_the_oracle_takes_the_middle_first(head):
 def test_a_patch_that_covers_more_comes_before_any_nearer_to_the_middle(head):
     extractor = PatchExtractor(size=2, stride=1)
     found = OracleCells(patch_extractor=extractor)(
-        torch.zeros(1, 24, 11, 11), head, boxed((1, 1, 4, 9)))[0]
+        torch.zeros(1, 24, 11, 11), head, boxed((1, 1, 4, 9))).saliency[0]
     inside = torch.zeros(11, 11, dtype=torch.bool)
     inside[1:8, 1:3] = True
     assert found[inside].min() > found[~inside].max()
 
 
 def test_an_image_without_objects_has_no_salient_cell(head):
-    found = oracle()(torch.zeros(2, 24, 23, 23), head, boxed((0, 0, 28, 28), []))
+    found = oracle()(torch.zeros(2, 24, 23, 23), head, boxed((0, 0, 28, 28), [])).saliency
     assert found[0].max() > 0 and (found[1] == 0).all()
 
 
@@ -231,7 +232,7 @@ def test_a_dcn_with_an_oracle_puts_every_patch_onto_the_object():
 
 def test_inverse_entropy_is_that_of_each_cells_digits():
     head, coarse = SequenceHead(in_channels=6), torch.randn(2, 6, 3, 4)
-    found = InverseEntropy()(coarse, head)
+    found = InverseEntropy()(coarse, head).saliency
     p = head.at_each_place(coarse).digits  # (2, 5, 11, 12)
     for image, row, column in ((0, 0, 0), (1, 2, 3), (0, 1, 2)):
         entropy = -sum(q * math.log(q) for digit in p[image, :, :, 4 * row + column].tolist()
@@ -242,7 +243,7 @@ def test_inverse_entropy_is_that_of_each_cells_digits():
 def test_a_head_that_is_sure_of_a_place_is_as_sure_as_can_be():
     head, coarse = SequenceHead(in_channels=6), torch.randn(1, 6, 2, 2)
     coarse[..., 1, 1] *= 1e6
-    found = InverseEntropy()(coarse, head)
+    found = InverseEntropy()(coarse, head).saliency
     assert found.isfinite().all() and found.argmax() == 3
 
 

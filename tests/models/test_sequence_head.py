@@ -155,7 +155,7 @@ def test_gradients_stay_finite_where_the_head_is_wholly_sure():
 
 def test_saliency_differs_between_cells_below_the_probability_map_but_not_above():
     head, feats = sharp_head(), torch.randn(1, 6, 4, 5)
-    saliency = EntropyGradient()(feats, head).flatten()
+    saliency = EntropyGradient()(feats, head).saliency.flatten()
     assert saliency.unique().numel() == 20
 
     class AboveTheMap(torch.nn.Module):
@@ -166,15 +166,15 @@ def test_saliency_differs_between_cells_below_the_probability_map_but_not_above(
             return -(p * p.log()).sum(1)
 
     above = head.at_each_place(feats).digits.flatten(1, 2).unflatten(-1, (4, 5))
-    same = EntropyGradient()(above, AboveTheMap()).flatten()
+    same = EntropyGradient()(above, AboveTheMap()).saliency.flatten()
     torch.testing.assert_close(same, same[:1].expand(20))
 
 
 def test_a_head_of_its_own_drives_the_saliency_where_it_has_one():
     own, other = sharp_head(), sharp_head()
     feats = torch.randn(2, 6, 4, 4)
-    found = EntropyGradient(head=own)(feats, other)
-    assert torch.equal(found, EntropyGradient()(feats, own))
+    found = EntropyGradient(head=own)(feats, other).saliency
+    assert torch.equal(found, EntropyGradient()(feats, own).saliency)
     built = EntropyGradient(head=dict(type='SequenceHead', in_channels=6))
     assert isinstance(built.head, SequenceHead)
 

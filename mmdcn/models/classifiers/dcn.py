@@ -31,9 +31,10 @@ class DCNClassifier(BaseClassifier):
         coarse: Backbone f_c, (N, C, H, W) -> (N, D, s1, s2).
         fine: Backbone f_f for patches, (M, C, ph, pw) -> (M, D, h, w).
         head: Top layers g, with ``entropy`` where the saliency needs it.
-        selector: Saliency map -> flat cells.
+        selector: Saliency map and the coarse prediction's entropy, if known, -> flat cells.
         patch_extractor: Images and cells -> patches.
         saliency: Coarse map, head and data samples, where there are any, -> saliency map.
+            The entropy may come along.
         neck: Coarse map, fine vectors and cells -> refined map.
         hint: Distance between coarse and fine vectors; its ``loss_weight`` is λ.
         data_preprocessor: As in MMPretrain's ``ImageClassifier``.
@@ -60,8 +61,8 @@ class DCNClassifier(BaseClassifier):
                      data_samples: Optional[List[DataSample]] = None) -> Glance:
         """Look at (N, C, H, W) images, coarsely and then at the salient patches again."""
         coarse = _last_map(self.coarse(images))
-        saliency = self.saliency(coarse, self.head, data_samples)
-        cells = self.selector(saliency)
+        saliency, entropy = self.saliency(coarse, self.head, data_samples)
+        cells = self.selector(saliency, entropy)
         patches = self.patch_extractor(images, cells, coarse.shape[-2:])
         fine = _by_image(_last_map(self.fine(patches)), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)

@@ -86,8 +86,9 @@ class GlobalMaxPoolHead(ClsHead):
         log_p = self(feats).log_softmax(dim=1)
         return -(log_p.exp() * log_p).sum(dim=1)
 
-    def entropy_gradient(self, feats: torch.Tensor) -> Optional[torch.Tensor]:
-        """The gradient of :meth:`entropy` with respect to the map, without a backward pass.
+    def entropy_and_gradient(
+            self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
+        """:meth:`entropy` and its gradient with respect to the map, without a backward pass.
 
         −p (log p + H) goes back through the linear layer, and then each channel hands its share
         to the one window that was its maximum (eqs. 2, 3). In evaluation mode only.
@@ -96,7 +97,7 @@ class GlobalMaxPoolHead(ClsHead):
             feats: (N, D, h, w).
 
         Returns:
-            Tensor: (N, D, h, w) without a graph, or None where the norm is no batch norm.
+            tuple: (N,) and (N, D, h, w) without a graph, or None where the norm is no batch norm.
         """
         scale = _scale_of_norm(self.conv)
         if scale is None:
@@ -108,8 +109,9 @@ class GlobalMaxPoolHead(ClsHead):
             entropy = -(p * log_p).sum(dim=1, keepdim=True)
             of_peaks = torch.mm(-p * (log_p + entropy), self.fc.weight)  # (N, mid_channels)
             of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
-            return scatter_windows(of_windows, windows, self.conv.conv.weight,
-                                   self.conv.conv.stride, feats.shape[2:])
+            gradient = scatter_windows(of_windows, windows, self.conv.conv.weight,
+                                       self.conv.conv.stride, feats.shape[2:])
+            return entropy.squeeze(1), gradient
 
     def class_activation(self, feats: Features) -> torch.Tensor:
         """How much each cell speaks for the predicted class (Zhou et al., CVPR 2016, eq. 2).

@@ -117,8 +117,8 @@ class SequenceHead(BaseModule):
         """Summed entropy of the digits' distributions, the length left out (eq. 10): -> (N,)."""
         return _entropy(self.probabilities(feats).digits, dim=2).sum(1)
 
-    def entropy_gradient(self, feats: torch.Tensor) -> torch.Tensor:
-        """The gradient of :meth:`entropy` with respect to the map, without a backward pass.
+    def entropy_and_gradient(self, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """:meth:`entropy` and its gradient with respect to the map, without a backward pass.
 
         A product at each place: through the pooling, the place's softmax and the linear layer.
 
@@ -126,12 +126,13 @@ class SequenceHead(BaseModule):
             feats: (N, D, h, w) or (N, D, k, h, w).
 
         Returns:
-            Tensor: As ``feats``, without a graph.
+            tuple: (N,), and as ``feats``, without a graph.
         """
         with torch.no_grad():
             p = self.at_each_place(feats).digits  # (N, M, 11, L)
             if self.pooling == 'average':
-                of_places = -_safe_log(p.mean(-1, keepdim=True)) / p.size(-1)
+                pooled = p.mean(-1, keepdim=True)
+                of_places = -_safe_log(pooled) / p.size(-1)
             else:
                 weights = inverse_entropy_weights(p, dim=2)
                 pooled = (p * weights).sum(-1, keepdim=True)
@@ -143,7 +144,8 @@ class SequenceHead(BaseModule):
                 of_places = of_pooled * weights + of_weights * _safe_log(p)
             of_logits = p * (of_places - (p * of_places).sum(2, keepdim=True))
             weight = self.classifier.weight[self.max_length:, :, 0]  # the digits' (11·M, D)
-            return self._spread_windows(weight.t() @ of_logits.flatten(1, 2), feats)
+            gradient = self._spread_windows(weight.t() @ of_logits.flatten(1, 2), feats)
+            return _entropy(pooled.squeeze(-1), dim=2).sum(1), gradient
 
     def _spread_windows(self, gradient: torch.Tensor, feats: torch.Tensor) -> torch.Tensor:
         """Back through :meth:`_average_windows`: (N, D, L) -> the shape of ``feats``."""

@@ -6,13 +6,15 @@ from torch import nn
 
 from mmdcn.registry import MODELS
 
+from .measured import Measured
+
 
 @MODELS.register_module()
 class ActivationNorm(nn.Module):
     """How strongly the coarse tower responds: the L2 norm of each coarse vector."""
 
     def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+                data_samples: Optional[List[DataSample]] = None) -> Measured:
         """Compute the saliency map.
 
         Args:
@@ -21,7 +23,7 @@ class ActivationNorm(nn.Module):
             data_samples: Not read.
 
         Returns:
-            Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
+            Measured: The map, no entropy.
         """
         coarse = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
-        return coarse.norm(dim=1)
+        return Measured(coarse.norm(dim=1))

@@ -7,6 +7,7 @@ from torch import nn
 from mmdcn.registry import MODELS
 
 from .entropy_gradient import evaluation_mode
+from .measured import Measured
 
 
 @MODELS.register_module()
@@ -18,7 +19,7 @@ class ClassActivation(nn.Module):
     """
 
     def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+                data_samples: Optional[List[DataSample]] = None) -> Measured:
         """Compute the saliency map.
 
         Args:
@@ -27,7 +28,7 @@ class ClassActivation(nn.Module):
             data_samples: Not read.
 
         Returns:
-            Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
+            Measured: The map, no entropy.
 
         Raises:
             TypeError: The head has no ``class_activation``.
@@ -39,4 +40,4 @@ class ClassActivation(nn.Module):
         with evaluation_mode(head), torch.no_grad(), \
                 torch.autocast(coarse.device.type, enabled=False):
             feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
-            return head.class_activation(feats)
+            return Measured(head.class_activation(feats))

@@ -1,5 +1,5 @@
 from contextlib import contextmanager
-from typing import Iterator, List, Optional, Union
+from typing import Iterator, List, Optional, Tuple, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -7,6 +7,8 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
+
+from .measured import Measured
 
 
 @MODELS.register_module()
@@ -16,7 +18,7 @@ class EntropyGradient(BaseModule):
     The head runs on the detached coarse map in evaluation mode, so images of a batch don't
     touch each other, no running statistic moves and no weight receives a gradient. The
     pass is in float32 at least, also under autocast. Where the head knows the gradient in closed
-    form, ``entropy_gradient(feats) -> (N, D, s1, s2)`` or None, no graph is built.
+    form, ``entropy_and_gradient(feats) -> (N,), (N, D, s1, s2)`` or None, no graph is built.
 
     Args:
         head: A head for the coarse map, config or module, where the DCN's own reads fine
@@ -30,7 +32,7 @@ class EntropyGradient(BaseModule):
             self.head.requires_grad_(False)
 
     def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+                data_samples: Optional[List[DataSample]] = None) -> Measured:
         """Compute the saliency map M.
 
         Args:
@@ -40,7 +42,7 @@ class EntropyGradient(BaseModule):
             data_samples: Not read.
 
         Returns:
-            Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
+            Measured: The map and the entropy.
 
         Raises:
             TypeError: The head has no ``entropy``.
@@ -51,19 +53,21 @@ class EntropyGradient(BaseModule):
                             f'{type(head).__name__} lacks: use GlobalMaxPoolHead or add it.')
         feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
         with evaluation_mode(head), torch.autocast(coarse.device.type, enabled=False):
-            gradient = head.entropy_gradient(feats) if hasattr(head, 'entropy_gradient') else None
-            if gradient is None:
-                gradient = entropy_gradient_by_autograd(head, feats)
-        return gradient.square().sum(dim=1).sqrt()
+            known = (head.entropy_and_gradient(feats) if hasattr(head, 'entropy_and_gradient')
+                     else None)
+            entropy, gradient = known or entropy_and_gradient_by_autograd(head, feats)
+        return Measured(gradient.square().sum(dim=1).sqrt(), entropy)
 
 
-def entropy_gradient_by_autograd(head: nn.Module, feats: torch.Tensor) -> torch.Tensor:
-    """The gradient of the summed ``head.entropy(feats)``, (N, D, s1, s2) as ``feats``."""
+def entropy_and_gradient_by_autograd(
+        head: nn.Module, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """``head.entropy(feats)``, (N,), and its sum's gradient, (N, D, s1, s2) as ``feats``."""
     with torch.inference_mode(False), torch.enable_grad():
         if feats.is_inference():  # autograd refuses these; a copy made here is none
             feats = feats.clone()
         feats = feats.detach().requires_grad_()
-        return torch.autograd.grad(head.entropy(feats).sum(), feats)[0]
+        entropy = head.entropy(feats)
+        return entropy.detach(), torch.autograd.grad(entropy.sum(), feats)[0]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from torch import nn
 from mmdcn.registry import MODELS
 
 from .entropy_gradient import evaluation_mode
+from .measured import Measured
 
 
 @MODELS.register_module()
@@ -30,7 +31,7 @@ class InverseEntropy(BaseModule):
             self.head.requires_grad_(False)
 
     def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+                data_samples: Optional[List[DataSample]] = None) -> Measured:
         """Compute the saliency map.
 
         Args:
@@ -40,7 +41,7 @@ class InverseEntropy(BaseModule):
             data_samples: Not read.
 
         Returns:
-            Tensor: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
+            Measured: The map, no entropy.
 
         Raises:
             TypeError: The head has no ``certainty``.
@@ -52,4 +53,4 @@ class InverseEntropy(BaseModule):
         with evaluation_mode(head), torch.no_grad(), \
                 torch.autocast(coarse.device.type, enabled=False):
             feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
-            return head.certainty(feats)
+            return Measured(head.certainty(feats))

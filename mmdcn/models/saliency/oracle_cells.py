@@ -8,6 +8,8 @@ from torch.nn.utils.rnn import pad_sequence
 from mmdcn.evaluation.functional import overlap_areas
 from mmdcn.registry import MODELS
 
+from .measured import Measured
+
 TIE_BREAK = 1e-3  # the share of its score that a patch loses on its way out of an object
 
 
@@ -30,7 +32,7 @@ class OracleCells(nn.Module):
                                 else patch_extractor)
 
     def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+                data_samples: Optional[List[DataSample]] = None) -> Measured:
         """Compute the saliency map.
 
         Args:
@@ -40,7 +42,7 @@ class OracleCells(nn.Module):
                 in pixels of the input.
 
         Returns:
-            Tensor: (N, s1, s2), in [0, 1], float32, no graph.
+            Measured: The map, in [0, 1], float32; no entropy.
 
         Raises:
             ValueError: A data sample is missing or has no ``gt_bboxes``.
@@ -59,7 +61,7 @@ class OracleCells(nn.Module):
         covered = overlap_areas(patches, objects)  # (N, s1·s2, M)
         covered = covered * (1 - TIE_BREAK * _distance(patches, objects))
         total = _size(objects).prod(dim=-1).sum(dim=1).clamp(min=1)  # (N, )
-        return (covered.sum(dim=2) / total.unsqueeze(1)).unflatten(1, grid)
+        return Measured((covered.sum(dim=2) / total.unsqueeze(1)).unflatten(1, grid))
 
 
 def _distance(patches: torch.Tensor, objects: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,8 @@ from torch import nn
 
 from mmdcn.registry import MODELS
 
+from .measured import Measured
+
 
 @MODELS.register_module()
 class RandomCells(nn.Module):
@@ -15,7 +17,7 @@ class RandomCells(nn.Module):
     """
 
     def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> torch.Tensor:
+                data_samples: Optional[List[DataSample]] = None) -> Measured:
         """Draw a saliency map.
 
         Args:
@@ -24,6 +26,6 @@ class RandomCells(nn.Module):
             data_samples: Not read.
 
         Returns:
-            Tensor: (N, s1, s2), in [0, 1), float32, no graph.
+            Measured: The map, in [0, 1), float32; no entropy.
         """
-        return torch.rand(coarse[:, 0].shape, device=coarse.device)
+        return Measured(torch.rand(coarse[:, 0].shape, device=coarse.device))

@@ -1,4 +1,5 @@
 import logging
+from typing import Optional
 
 import torch
 from mmengine.logging import print_log
@@ -31,7 +32,8 @@ class TopKSelector(nn.Module):
         self.k = k
         self._said_all = False
 
-    def forward(self, saliency: torch.Tensor) -> torch.Tensor:
+    def forward(self, saliency: torch.Tensor,
+                entropy: Optional[torch.Tensor] = None) -> torch.Tensor:
         """(N, s1, s2) -> flat row-major cells (N, k) int64, highest saliency first."""
         flat = saliency.flatten(1)
         if self.k > flat.size(1) and not self._said_all:
