@@ -4,22 +4,26 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 
-def patch_hit(patch_bboxes: torch.Tensor, gt_bboxes: Sequence[torch.Tensor]) -> torch.Tensor:
+def patch_hit(patch_bboxes: Sequence[torch.Tensor],
+              gt_bboxes: Sequence[torch.Tensor]) -> torch.Tensor:
     """The share of an image's patches that overlap one of its objects.
 
     Boxes are (x1, y1, x2, y2) in pixels, x2 and y2 just outside.
 
     Args:
-        patch_bboxes: (N, k, 4).
+        patch_bboxes: (N, k, 4), or N tensors (number of patches, 4).
         gt_bboxes: N tensors (number of objects, 4).
 
     Returns:
-        Tensor: (N,) float32 in [0, 1]; 0 for k = 0.
+        Tensor: (N,) float32 in [0, 1]; 0 for an image without patches.
     """
-    # An object of padding has no area and overlaps nothing.
-    objects = pad_sequence(list(gt_bboxes), batch_first=True).to(patch_bboxes.device)
-    overlaps = (overlap_areas(patch_bboxes, objects) > 0).any(dim=-1)  # (N, k)
-    return overlaps.sum(dim=1) / max(overlaps.size(1), 1)
+    # A box of padding has no area and overlaps nothing.
+    patches = (patch_bboxes if isinstance(patch_bboxes, torch.Tensor)
+               else pad_sequence(list(patch_bboxes), batch_first=True))
+    objects = pad_sequence(list(gt_bboxes), batch_first=True).to(patches.device)
+    overlaps = (overlap_areas(patches, objects) > 0).any(dim=-1)  # (N, k)
+    numbers = (patches[..., 2] > patches[..., 0]).sum(dim=1)
+    return overlaps.sum(dim=1) / numbers.clamp(min=1)
 
 
 def overlap_areas(patch_bboxes: torch.Tensor, gt_bboxes: torch.Tensor) -> torch.Tensor:

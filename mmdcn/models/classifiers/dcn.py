@@ -6,6 +6,7 @@ from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.evaluation.functional import patch_hit
+from mmdcn.models.patches.cells import Cells, by_image, indices, split_images
 from mmdcn.registry import MODELS
 
 
@@ -14,8 +15,8 @@ class Glance(NamedTuple):
 
     coarse: torch.Tensor  # (N, D, s1, s2)
     saliency: torch.Tensor  # (N, s1, s2)
-    cells: torch.Tensor  # (N, k)
-    fine: torch.Tensor  # (N, k, D) or (N, k, D, h, w)
+    cells: Cells  # (N, k), or P packed ones
+    fine: torch.Tensor  # (N, k, D) or (N, k, D, h, w); of packed cells (P, ...)
     refined: torch.Tensor  # what the neck gives
 
 
@@ -33,8 +34,8 @@ class DCNClassifier(BaseClassifier):
         head: Top layers g, with ``entropy`` where the saliency needs it.
         selector: Saliency map and the coarse prediction's entropy, if known, -> flat cells.
         patch_extractor: Images and cells -> patches.
-        saliency: Coarse map, head and data samples, where there are any, -> saliency map.
-            The entropy may come along.
+        saliency: Coarse map, head and data samples, where there are any, -> saliency map and,
+            if it comes along, the entropy.
         neck: Coarse map, fine vectors and cells -> refined map.
         hint: Distance between coarse and fine vectors; its ``loss_weight`` is λ.
         data_preprocessor: As in MMPretrain's ``ImageClassifier``.
@@ -64,7 +65,7 @@ class DCNClassifier(BaseClassifier):
         saliency, entropy = self.saliency(coarse, self.head, data_samples)
         cells = self.selector(saliency, entropy)
         patches = self.patch_extractor(images, cells, coarse.shape[-2:])
-        fine = _by_image(_last_map(self.fine(patches)), cells)
+        fine = by_image(_vectors(_last_map(self.fine(patches))), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
         return Glance(coarse, saliency, cells, fine, refined)
 
@@ -104,7 +105,8 @@ class DCNClassifier(BaseClassifier):
         losses['hint_distance'] = distance.detach()
         if 'gt_bboxes' in data_samples[0]:
             boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
-            losses['patch_hit'] = patch_hit(boxes, [s.gt_bboxes for s in data_samples]).mean()
+            losses['patch_hit'] = patch_hit(
+                split_images(boxes, seen.cells), [s.gt_bboxes for s in data_samples]).mean()
         return losses
 
     def predict(self, inputs: torch.Tensor,
@@ -113,12 +115,14 @@ class DCNClassifier(BaseClassifier):
 
         Each sample gets, beside the head's fields, ``cells`` (k,), flat and most salient
         first; ``patch_bboxes`` (k, 4), their (x1, y1, x2, y2) in pixels; and ``saliency``
-        (s1, s2).
+        (s1, s2). Where the selector is adaptive, k is the image's own.
         """
         seen = self.extract_feat(inputs, data_samples)
         boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
         data_samples = self.head.predict(seen.refined, data_samples)
-        for sample, *fields in zip(data_samples, seen.cells, boxes, seen.saliency):
+        by_sample = zip(split_images(indices(seen.cells), seen.cells),
+                        split_images(boxes, seen.cells), seen.saliency)
+        for sample, fields in zip(data_samples, by_sample):
             for name, value in zip(('cells', 'patch_bboxes', 'saliency'), fields):
                 sample.set_field(value, name)
         return data_samples
@@ -150,8 +154,6 @@ def _last_map(features: Union[torch.Tensor, Sequence[torch.Tensor]]) -> torch.Te
     return features if isinstance(features, torch.Tensor) else features[-1]
 
 
-def _by_image(fine: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
-    """(N·k, D, h, w) -> (N, k, D, h, w), or (N, k, D) where h and w are 1."""
-    if fine.shape[2:] == (1, 1):
-        fine = fine.flatten(1)
-    return fine.unflatten(0, tuple(cells.shape))
+def _vectors(fine: torch.Tensor) -> torch.Tensor:
+    """(M, D, 1, 1) -> (M, D); a larger map stays."""
+    return fine.flatten(1) if fine.shape[2:] == (1, 1) else fine

@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+from mmdcn.models.patches.cells import Cells
 from mmdcn.models.patches.extractor import gather_cells
 from mmdcn.registry import MODELS
 
@@ -27,22 +28,23 @@ class HintLoss(nn.Module):
         self.loss_weight = loss_weight
 
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor,
-                cells: torch.Tensor) -> torch.Tensor:
+                cells: Cells) -> torch.Tensor:
         """Compute the squared distance, not yet weighted.
 
         Args:
             coarse: (N, D, s1, s2).
-            fine: (N, k, D), or (N, k, D, h, w), which is averaged within each patch.
-            cells: (N, k) int64, flat row-major.
+            fine: (N, k, D), or (N, k, D, h, w), which is averaged within each patch; of P
+                packed cells (P, D) or (P, D, h, w).
+            cells: (N, k) int64, flat row-major, or packed.
 
         Returns:
-            Tensor: Scalar; summed over D, averaged over the N·k cells, 0 for k = 0.
+            Tensor: Scalar; summed over D, averaged over the N·k or P cells, 0 for none.
         """
         fine = fine.detach().float()
-        if fine.dim() == 5:
-            fine = fine.mean(dim=(3, 4))
-        difference = gather_cells(coarse, cells).float() - fine
-        return difference.square().sum() / max(cells.numel(), 1)
+        if fine.dim() > 3:
+            fine = fine.mean(dim=(-2, -1))
+        distances = (gather_cells(coarse, cells).float() - fine).square().sum(dim=-1)
+        return distances.sum() / max(distances.numel(), 1)
 
     def extra_repr(self) -> str:
         return f'loss_weight={self.loss_weight}'

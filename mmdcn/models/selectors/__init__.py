@@ -1,3 +1,4 @@
+from .adaptive import EntropySelector, MassSelector
 from .top_k import TopKSelector
 
-__all__ = ['TopKSelector']
+__all__ = ['EntropySelector', 'MassSelector', 'TopKSelector']

@@ -23,11 +23,12 @@ class TopKSelector(nn.Module):
 
     def __init__(self, *, k: int):
         super().__init__()
+        name = type(self).__name__
         if not isinstance(k, int) or isinstance(k, bool):
-            raise TypeError(f'TopKSelector(k=...) counts patches and must be an integer, got '
+            raise TypeError(f'{name}(k=...) counts patches and must be an integer, got '
                             f"{k!r}: set the selector's k to a whole number such as 8.")
         if k < 0:
-            raise ValueError(f'TopKSelector(k=...) counts patches and must be at least 0, got {k}: '
+            raise ValueError(f'{name}(k=...) counts patches and must be at least 0, got {k}: '
                              "set the selector's k to 0 for the coarse model, or to more.")
         self.k = k
         self._said_all = False
@@ -37,8 +38,8 @@ class TopKSelector(nn.Module):
         """(N, s1, s2) -> flat row-major cells (N, k) int64, highest saliency first."""
         flat = saliency.flatten(1)
         if self.k > flat.size(1) and not self._said_all:
-            print_log(f'TopKSelector(k={self.k}): the coarse map has {flat.size(1)} cells only; '
-                      'all are taken.', logger='current', level=logging.WARNING)
+            print_log(f'{type(self).__name__}(k={self.k}): the coarse map has {flat.size(1)} cells '
+                      'only; all are taken.', logger='current', level=logging.WARNING)
             self._said_all = True
         return flat.topk(min(self.k, flat.size(1)), dim=1).indices
 
