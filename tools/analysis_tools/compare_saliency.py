@@ -14,14 +14,9 @@ from typing import Dict, List
 import mmengine
 import torch
 from matplotlib.figure import Figure
-from mmengine.device import get_device
-from mmengine.evaluator import Evaluator
-from mmengine.runner import Runner, load_checkpoint
-from rich.progress import track
 from torch import nn
-from torch.utils.data import DataLoader
 
-from mmdcn.analysis import count_multiplications
+from mmdcn.analysis.swaps import build_loader, compare, load_dcn
 from mmdcn.models import (
     ActivationNorm,
     ClassActivation,
@@ -31,7 +26,7 @@ from mmdcn.models import (
     RandomCells,
     TopKSelector,
 )
-from mmdcn.utils.build import build_dataset, build_model, read_config
+from mmdcn.utils.build import read_config
 from mmdcn.utils.table import print_table
 
 BUDGETS = (2, 4, 8, 16, 24)  # patches an image
@@ -58,19 +53,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
-    model = build_model(cfg).to(get_device())
-    if not isinstance(model, DCNClassifier):
-        raise SystemExit(f'{args.config} is no DCNClassifier, so it has no saliency to swap.')
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
+    model = load_dcn(cfg, args.checkpoint)
     torch.manual_seed(0)  # for RandomCells
-    dataset = build_dataset(cfg, args.subset)
-    loader = Runner.build_dataloader({
-        **cfg[f'{args.subset}_dataloader'], 'dataset': dataset,
-        'collate_fn': dict(type='default_collate')})
-    results = compare(model, loader)
+    loader = build_loader(cfg, args.subset)
+    swaps = {(type(measure).__name__, k): dict(saliency=measure, selector=TopKSelector(k=k))
+             for measure in measures_for(model) for k in BUDGETS}
+    results = [dict(saliency=measure, k=k, **found)
+               for (measure, k), found in compare(model, loader, swaps).items()]
 
     mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
-                       images=len(dataset), results=results), args.out, indent=2)
+                       images=len(loader.dataset), results=results), args.out, indent=2)
     plot = args.out.with_suffix('.png')
     draw(results).savefig(plot, dpi=100)
     for figure, label in FIGURES.items():
@@ -79,38 +71,6 @@ def main() -> None:
                     [[measure, *(f'{value:.{digits}f}' for value in values)]
                      for measure, values in by_measure(results, figure).items()])
     print(f'{args.out} and {plot} written.')
-
-
-def compare(model: DCNClassifier, loader: DataLoader) -> List[dict]:
-    """Test each measure with each budget, every batch being read once.
-
-    Args:
-        model: Its saliency and selector are replaced.
-        loader: Gives batches with labels and boxes.
-
-    Returns:
-        list: A dict for each pair, with ``saliency``, ``k`` and the keys of ``FIGURES``.
-    """
-    swaps = {(measure, k): Evaluator([dict(type='Accuracy'), dict(type='PatchHit')])
-             for measure in measures_for(model) for k in BUDGETS}
-    costs = {}
-    for batch in track(loader, description='Comparing'):
-        batch = model.data_preprocessor(batch)
-        for (measure, k), evaluator in swaps.items():
-            model.saliency, model.selector = measure, TopKSelector(k=k)
-            if (measure, k) not in costs:
-                first = {name: values[:1] for name, values in batch.items()}
-                costs[measure, k] = count_multiplications(
-                    model, first['inputs'], data_samples=first['data_samples'])
-            with torch.no_grad():
-                evaluator.process(data_samples=model.predict(**batch))
-    results = []
-    for (measure, k), evaluator in swaps.items():
-        metrics = evaluator.evaluate(len(loader.dataset))
-        results.append(dict(
-            saliency=type(measure).__name__, k=k, error=100 - metrics['accuracy/top1'],
-            patch_hit=metrics['patch_hit/mean'], multiplications=costs[measure, k]))
-    return results
 
 
 def measures_for(model: DCNClassifier) -> List[nn.Module]:

@@ -1,0 +1,82 @@
+"""One trained DCN, tested with other parts in place of its own."""
+from typing import Dict, Hashable, Optional, Sequence
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.evaluator import Evaluator
+from mmengine.runner import Runner, load_checkpoint
+from rich.progress import track
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+
+from mmdcn.models import DCNClassifier
+from mmdcn.utils.build import build_dataset, build_model
+
+from .cost import count_multiplications
+
+
+def load_dcn(cfg: Config, checkpoint: str) -> DCNClassifier:
+    """Build a config's DCN with trained weights, in evaluation mode, on a GPU where there is one.
+
+    Raises:
+        SystemExit: The config describes another model.
+    """
+    model = build_model(cfg).to(get_device())
+    if not isinstance(model, DCNClassifier):
+        raise SystemExit(f'{cfg.filename} is no DCNClassifier, so it has no saliency and no '
+                         'selector to swap.')
+    load_checkpoint(model, checkpoint, map_location='cpu')
+    return model
+
+
+def build_loader(cfg: Config, subset: str, indices: Optional[Sequence[int]] = None) -> DataLoader:
+    """Build the loader of a config's ``val`` or ``test`` images, of some of them where told."""
+    dataset = build_dataset(cfg, subset)
+    return Runner.build_dataloader({
+        **cfg[f'{subset}_dataloader'], 'collate_fn': dict(type='default_collate'),
+        'dataset': dataset if indices is None else Subset(dataset, indices)})
+
+
+def compare(model: DCNClassifier, loader: DataLoader,
+            swaps: Dict[Hashable, Dict[str, nn.Module]]) -> Dict[Hashable, dict]:
+    """Test a DCN with several choices of parts, every batch being read once.
+
+    Args:
+        model: Its parts are replaced.
+        loader: Gives batches with labels and boxes.
+        swaps: Name -> parts to put into the model, such as ``dict(selector=...)``.
+
+    Returns:
+        dict: Name -> ``error`` and ``patch_hit`` in percent, ``patches`` and ``multiplications``
+        of an image, on average.
+    """
+    evaluators = {name: Evaluator([dict(type='Accuracy'), dict(type='PatchHit')])
+                  for name in swaps}
+    patches, without = dict.fromkeys(swaps, 0), {}
+    for batch in track(loader, description='Comparing'):
+        batch = model.data_preprocessor(batch)
+        images, samples = batch['inputs'], batch['data_samples']
+        for name, parts in swaps.items():
+            for part, module in parts.items():
+                setattr(model, part, module)
+            model.eval()
+            cost = (None if name in without else
+                    count_multiplications(model, images[:1], data_samples=samples[:1]))
+            with torch.no_grad():
+                samples = model.predict(images, samples)
+            numbers = [len(sample.cells) for sample in samples]
+            if name not in without:
+                patch = count_multiplications(
+                    model.fine, images.new_zeros(1, images.size(1), *model.patch_extractor.size))
+                without[name] = cost - numbers[0] * patch
+            patches[name] += sum(numbers)
+            evaluators[name].process(data_samples=samples)
+    results, number = {}, len(loader.dataset)
+    for name, evaluator in evaluators.items():
+        metrics = evaluator.evaluate(number)
+        average = patches[name] / number
+        results[name] = dict(
+            error=100 - metrics['accuracy/top1'], patch_hit=metrics['patch_hit/mean'],
+            patches=average, multiplications=round(without[name] + average * patch))
+    return results
