@@ -15,6 +15,7 @@ class Glance(NamedTuple):
 
     coarse: torch.Tensor  # (N, D, s1, s2)
     saliency: torch.Tensor  # (N, s1, s2)
+    entropy: Optional[torch.Tensor]  # (N,), of the coarse prediction, where it is known
     cells: Cells  # (N, k), or P packed ones
     fine: torch.Tensor  # (N, k, D) or (N, k, D, h, w); of packed cells (P, ...)
     refined: torch.Tensor  # what the neck gives
@@ -67,7 +68,7 @@ class DCNClassifier(BaseClassifier):
         patches = self.patch_extractor(images, cells, coarse.shape[-2:])
         fine = by_image(_vectors(_last_map(self.fine(patches))), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
-        return Glance(coarse, saliency, cells, fine, refined)
+        return Glance(coarse, saliency, entropy, cells, fine, refined)
 
     def forward(self, inputs: torch.Tensor, data_samples: Optional[List[DataSample]] = None,
                 mode: str = 'tensor') -> Union[torch.Tensor, dict, List[DataSample]]:
