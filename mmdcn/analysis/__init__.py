@@ -3,6 +3,8 @@ from .cost import (
     interleaved_times,
     multiplications_by_part,
     peak_memory,
+    with_full_budgets,
 )
 
-__all__ = ['count_multiplications', 'interleaved_times', 'multiplications_by_part', 'peak_memory']
+__all__ = ['count_multiplications', 'interleaved_times', 'multiplications_by_part', 'peak_memory',
+           'with_full_budgets']

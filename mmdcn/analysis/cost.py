@@ -11,6 +11,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from mmdcn.models.selectors.adaptive import AdaptiveSelector
+from mmdcn.models.selectors.top_k import TopKSelector
+
 ELSEWHERE = 'elsewhere'  # a model's own operators, outside of its children
 CHOOSING = ('selector', 'patch_extractor')  # parts that are not there to multiply
 
@@ -60,6 +63,17 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) ->
         model(images, **inputs)
     return {part: flops // 2 for part, flops in counter.flops.items()  # an addition goes with each
             if flops or part not in (*CHOOSING, ELSEWHERE)}
+
+
+def with_full_budgets(model: nn.Module) -> nn.Module:
+    """Let a DCN with an adaptive selector look at as many patches as an image can get, in place.
+
+    What untrained weights make of a budget says nothing.
+    """
+    selector = getattr(model, 'selector', None)
+    if isinstance(selector, AdaptiveSelector):
+        model.selector = TopKSelector(k=selector.k)
+    return model
 
 
 def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,

@@ -57,6 +57,13 @@ def test_an_image_without_any_saliency_is_drawn(seen):
     assert (draw_patches(*seen).axes[0].get_images()[1].get_array() == 0).all()
 
 
+def test_an_image_that_got_no_patches_is_drawn_without_boxes():
+    dcn, images = build_dcn(selector=dict(type='EntropySelector', threshold=9.)).eval(), torch.rand(
+        2, 1, 100, 100)
+    panels = draw_patches(images, dcn.predict(images), dcn.patch_extractor).axes
+    assert all(len(panel.get_images()) == 2 and not panel.patches for panel in panels)
+
+
 def test_the_tool_writes_a_picture(tmp_path, mnist_root):
     checkpoint, out = tmp_path / 'dcn.pth', tmp_path / 'new' / 'patches.png'
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(checkpoint))

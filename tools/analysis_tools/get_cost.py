@@ -4,9 +4,10 @@
     python tools/analysis_tools/get_cost.py CONFIG [CONFIG ...] --shape 1 54 110 --sweep cost.png
 
 Counted on the operators that a forward pass of one image executes; the weights are as initialised
-and change nothing. The image is the first of the config's test set, as the model gets it, or a
-random one of --shape. With --sweep the models run at 1 to 8 times the height and width of --shape
-and their totals are drawn, as in the paper's Figure 5.
+and change nothing: where a selector is adaptive, the image gets as many patches as it can get. The
+image is the first of the config's test set, as the model gets it, or a random one of --shape. With
+--sweep the models run at 1 to 8 times the height and width of --shape and their totals are drawn,
+as in the paper's Figure 5.
 """
 import argparse
 import json
@@ -18,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from mmdcn.analysis import multiplications_by_part
+from mmdcn.analysis import multiplications_by_part, with_full_budgets
 from mmdcn.utils.build import build_model, first_images, read_config
 from mmdcn.utils.table import names_of, print_table
 
@@ -95,7 +96,7 @@ def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
             raise SystemExit(f'--k sets the k of a selector, but the model of {config} has none: '
                              'leave out --k or this config.')
         selector.k = k
-    model = build_model(cfg)
+    model = with_full_budgets(build_model(cfg))
     try:
         images = first_images(cfg, 1) if shape is None else torch.rand(1, *shape)
     except FileNotFoundError as error:

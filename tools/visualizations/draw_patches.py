@@ -43,8 +43,10 @@ def main() -> None:
     figure = draw_patches(batch['inputs'], samples, model.patch_extractor)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(args.out, dpi=150)
+    numbers = sorted({len(sample.cells) for sample in samples})
+    number = f'{numbers[0]} to {numbers[-1]}' if len(numbers) > 1 else numbers[0]
     print(f'{args.out}: {len(samples)} images of the {args.subset} set, boxes are the '
-          f'{len(samples[0].cells)} patches, heat is the saliency.')
+          f'{number} patches, heat is the saliency.')
 
 
 if __name__ == '__main__':
