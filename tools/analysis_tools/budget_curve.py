@@ -1,0 +1,197 @@
+"""Error against average cost: the same number of patches for all images, or budgets of their own.
+
+    python tools/analysis_tools/budget_curve.py CONFIG CHECKPOINT --out work_dirs/budgets.json
+
+Takes one DCN as it was trained and swaps its selector when it is tested. For each average number of
+patches the thresholds of the adaptive selectors are chosen on `val`, without labels, and printed to
+be put into a config. So that no image is tested with thresholds that it helped to choose, each of
+two random halves of `val` is tested with those of the other, and `test` with those of all of `val`.
+A plot as in the paper's Figure 3 (right) is drawn beside the JSON file, as a PNG.
+"""
+import argparse
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple, Sequence
+
+import mmengine
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from mmdcn.analysis.swaps import build_loader, compare, load_dcn
+from mmdcn.models import DCNClassifier, EntropySelector, MassSelector, TopKSelector
+from mmdcn.models.saliency.measured import Measured
+from mmdcn.models.selectors.adaptive import AdaptiveSelector
+from mmdcn.utils.build import read_config
+from mmdcn.utils.table import print_table
+
+FIGURES = {'error': 'error, %', 'patches': 'patches an image',
+           'multiplications': 'multiplications an image, millions'}
+# The most patches an image, and from how many times the threshold on it gets them; chosen by the
+# error on images of `val` with other clutter, for averages from 1 to 8 alike.
+MOST, GROWTH = 16, 50
+MOST_AT_ONCE = 12
+STEPS = 50  # of a bisection
+
+
+class Rule(NamedTuple):
+    """A family of adaptive selectors, one for each value of a threshold.
+
+    Attributes:
+        options: Threshold -> options of the selector.
+        stingy: A threshold so far to one side that images get next to no patches.
+        generous: One so far to the other that they get as many as can be.
+    """
+
+    selector: Callable[..., AdaptiveSelector]
+    options: Callable[[float], dict]
+    stingy: float
+    generous: float
+
+
+RULES = {
+    'EntropySelector': Rule(
+        EntropySelector, lambda t: dict(k=MOST, threshold=t, full_threshold=GROWTH * t), 10., 1e-9),
+    'EntropySelector, all or nothing': Rule(
+        EntropySelector, lambda t: dict(k=MOST_AT_ONCE, threshold=t), 10., 1e-9),
+    'MassSelector': Rule(MassSelector, lambda s: dict(k=MOST, share=s), 1e-6, 1.),
+}
+FIXED = 'TopKSelector'
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
+    parser.add_argument('checkpoint')
+    parser.add_argument('--average-k', type=int, nargs='+', default=[1, 2, 4, 6, 8], metavar='K',
+                        help='patches an image on average (default: 1 2 4 6 8)')
+    parser.add_argument('--subset', choices=['val', 'test'], default='val',
+                        help='whose error (default: %(default)s)')
+    parser.add_argument('--out', type=Path, default=Path('work_dirs', 'budget_curve.json'),
+                        help='a JSON file; the plot goes beside it (default: %(default)s)')
+    args = parser.parse_args()
+    if not Path(args.checkpoint).is_file():
+        parser.error(f'The checkpoint {args.checkpoint} is not there.')
+    if args.out.suffix != '.json':
+        parser.error(f'--out names a .json file, got {args.out}.')
+    if not all(1 <= k < MOST_AT_ONCE for k in args.average_k):
+        parser.error(f'--average-k takes whole numbers from 1 to {MOST_AT_ONCE - 1}, got '
+                     f'{" ".join(map(str, args.average_k))}.')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = read_config(args.config)
+    model = load_dcn(cfg, args.checkpoint)
+    seen = look_coarsely(model, build_loader(cfg, 'val'))
+    chosen = choose_options(seen, args.average_k)
+    results = test_on(model, cfg, args.subset, seen, chosen, args.average_k)
+
+    mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
+                       results=results), args.out, indent=2)
+    plot = args.out.with_suffix('.png')
+    draw(results).savefig(plot, dpi=100)
+    columns = ['', *(f'average {k}' for k in args.average_k)]
+    for figure, label in FIGURES.items():
+        print_table(f'{label} ({args.subset})', columns, [
+            [name, *(f'{row[figure] * (1e-6 if figure == "multiplications" else 1):.2f}'
+                     for row in rows)] for name, rows in by_selector(results).items()])
+    print_table('Threshold or share for the config (val)', columns, [
+        [name, *(f'{options.get("threshold", options.get("share")):.3g}'
+                 for options in (chosen[name, k] for k in args.average_k))] for name in RULES])
+    print(f'{args.out} and {plot} written.')
+
+
+def look_coarsely(model: DCNClassifier, loader: DataLoader) -> Measured:
+    """Saliency and entropy of all images of a loader, which is all that budgets depend on."""
+    seen = []
+    model.selector = TopKSelector(k=0)
+    for batch in track(loader, description='Looking coarsely'):
+        batch = model.data_preprocessor(batch)
+        with torch.no_grad():
+            glance = model.extract_feat(batch['inputs'], batch['data_samples'])
+        seen.append(Measured(glance.saliency, glance.entropy))
+    if seen[0].entropy is None:
+        raise SystemExit(f'{type(model.saliency).__name__} does not work out the entropy, which '
+                         'EntropySelector reads: take a config with EntropyGradient.')
+    return Measured(*map(torch.cat, zip(*seen)))
+
+
+def choose_options(seen: Measured, averages: Sequence[int]) -> Dict[tuple, dict]:
+    """(rule, average number of patches) -> options that come closest to it from below."""
+    return {(name, average): choose(rule, seen, average)
+            for name, rule in RULES.items() for average in averages}
+
+
+def choose(rule: Rule, seen: Measured, average: float) -> dict:
+    """Bisect a rule's threshold."""
+    stingy, generous = rule.stingy, rule.generous
+    for _ in range(STEPS):
+        middle = (stingy * generous)**.5
+        budgets = rule.selector(**rule.options(middle)).budgets(*seen)
+        if budgets.double().mean() > average:
+            generous = middle
+        else:
+            stingy = middle
+    return rule.options(stingy)
+
+
+def test_on(model: DCNClassifier, cfg: Config, subset: str, seen: Measured,
+            chosen: Dict[tuple, dict], averages: Sequence[int]) -> List[dict]:
+    """Test all selectors on images that had no part in the choice of their options.
+
+    Returns:
+        list: A dict for each selector and average, with ``selector``, ``average_k``, ``options``
+        and what :func:`compare` finds.
+    """
+    if subset == 'val':
+        # Drawn: MNIST's digits alternate between two origins, so every other one is no fair half.
+        halves = torch.randperm(len(seen.entropy),
+                                generator=torch.Generator().manual_seed(0)).chunk(2)
+        folds = [(half.tolist(), choose_options(Measured(*(v[other] for v in seen)), averages))
+                 for half, other in zip(halves, halves[::-1])]
+    else:
+        folds = [(None, chosen)]
+    results: Dict[tuple, dict] = {}
+    for indices, options in folds:
+        loader = build_loader(cfg, subset, indices)
+        swaps = {(FIXED, k): dict(selector=TopKSelector(k=k)) for k in averages}
+        swaps.update({(name, k): dict(selector=RULES[name].selector(**found))
+                      for (name, k), found in options.items()})
+        for key, found in compare(model, loader, swaps).items():
+            results.setdefault(key, []).append((len(loader.dataset), found))
+    return [dict(selector=name, average_k=k, options=chosen.get((name, k), dict(k=k)),
+                 **weighted_mean(found)) for (name, k), found in results.items()]
+
+
+def weighted_mean(results: Sequence[tuple]) -> dict:
+    """Of dicts with the same keys, each with its weight before it."""
+    total = sum(weight for weight, _ in results)
+    return {key: sum(weight * found[key] for weight, found in results) / total
+            for key in results[0][1]}
+
+
+def by_selector(results: List[dict]) -> Dict[str, List[dict]]:
+    rows: Dict[str, List[dict]] = {}
+    for result in results:
+        rows.setdefault(result['selector'], []).append(result)
+    return rows
+
+
+def draw(results: List[dict]) -> Figure:
+    """Error over average multiplications, a line a selector and a point an average."""
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    for name, rows in by_selector(results).items():
+        axes.plot([row['multiplications'] / 1e6 for row in rows], [row['error'] for row in rows],
+                  marker='o', label=name)
+    axes.set(xlabel=FIGURES['multiplications'], ylabel=FIGURES['error'], ylim=(0, None))
+    axes.grid(alpha=.3)
+    axes.legend()
+    return figure
+
+
+if __name__ == '__main__':
+    main()
