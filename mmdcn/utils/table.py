@@ -4,9 +4,9 @@ from typing import List, Sequence
 
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
-TABLE_WIDTH = 120  # characters
 
 
 def names_of(configs: Sequence[Path]) -> List[str]:
@@ -23,5 +23,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     for row in rows:
         table.add_row(*row)
     console = Console()
-    console.width = max(console.width, TABLE_WIDTH)  # no figure is cut where output is piped
+    # No figure is cut, be the terminal narrow or the output piped.
+    whole = Measurement.get(console, console.options.update(width=10**4), table).maximum
+    console.width = max(console.width, whole)
     console.print(table)

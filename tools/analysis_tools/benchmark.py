@@ -146,7 +146,7 @@ def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, 
              for a, b in combinations(by_model, 2)]
     if pairs:
         print_table('Ratios', ['', *columns[1:2], *(f'time, batch {size}' for size in batches),
-                               'time at best', columns[3 + len(batches) - 1]], pairs)
+                               'time at best', columns[3 + len(batches)]], pairs)
 
 
 def spread(percentiles: np.ndarray) -> str:
