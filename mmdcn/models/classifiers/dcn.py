@@ -143,6 +143,8 @@ class _ScaleGradient(torch.autograd.Function):
 
 def scale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
     """The tensor itself; on the way back its gradient is multiplied by ``factor``."""
+    if not torch.is_grad_enabled():
+        return tensor
     return _ScaleGradient.apply(tensor, factor)
 
 

@@ -60,10 +60,11 @@ class GlobalMaxPoolHead(ClsHead):
     def _peaks(self, feats: Features) -> Tuple[torch.Tensor, torch.Tensor]:
         """Each channel's maximum and the window where it is, both (N, mid_channels)."""
         # Of equal windows one is taken, so that the gradient has one window a channel.
-        return self._responses(feats).max(dim=2)
+        peaks, windows = F.adaptive_max_pool2d(self._responses(feats), 1, return_indices=True)
+        return peaks.flatten(1), windows.flatten(1)
 
     def _responses(self, feats: Features) -> torch.Tensor:
-        """Of each filter to each window, (N, mid_channels, windows)."""
+        """Of each filter to each window, (N, mid_channels, rows, columns)."""
         if isinstance(feats, (tuple, list)):
             feats = feats[-1]
         if feats.size(1) != self.in_channels:
@@ -75,7 +76,7 @@ class GlobalMaxPoolHead(ClsHead):
             raise ValueError(
                 f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
                 f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.')
-        return self.conv(feats).flatten(2)
+        return self.conv(feats)
 
     def forward(self, feats: Features) -> torch.Tensor:
         """Feature map (N, D, h, w), or a tuple ending in it, -> logits (N, C)."""
@@ -127,7 +128,7 @@ class GlobalMaxPoolHead(ClsHead):
             Tensor: (N, h, w), ≥ 0.
         """
         feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
-        responses = self._responses(feats)
+        responses = self._responses(feats).flatten(2)
         predicted = self.fc(responses.amax(dim=2)).argmax(dim=1)
         weights = self.fc.weight[predicted].clamp(min=0)
         evidence = torch.einsum('nc,ncl->nl', weights, responses)

@@ -74,7 +74,8 @@ def entropy_and_gradient_by_autograd(
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode and give each submodule its own mode back."""
     training = [part for part in module.modules() if part.training]
-    module.eval()
+    for part in training:
+        part.training = False
     try:
         yield
     finally:
