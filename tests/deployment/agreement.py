@@ -23,7 +23,7 @@ def assert_a_dcn_agrees(found: Dict[str, torch.Tensor], dcn: torch.nn.Module,
                                    rtol=1e-5, atol=1e-9)
         torch.testing.assert_close(found['saliency'], seen.saliency, rtol=1e-4, atol=1e-7)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(dcn.selector, 'forward', lambda saliency: cells)
+            patch.setattr(dcn.selector, 'forward', lambda *measured: cells)
             logits, samples = dcn(images), dcn.predict(images)
     torch.testing.assert_close(next(iter(found.values())), logits, rtol=0, atol=1e-4)
     for name in ('patch_bboxes', 'pred_sequence'):

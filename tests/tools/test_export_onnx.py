@@ -13,7 +13,7 @@ from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
 from ..deployment.agreement import assert_a_dcn_agrees
-from ..models.dcns import stir_statistics
+from ..models.dcns import build_dcn, stir_statistics
 
 TOOL = ROOT / 'tools' / 'deploy' / 'export_onnx.py'
 CONFIG = ROOT / 'configs' / 'cluttered_mnist' / 'dcn-k8_1xb128-60e_cluttered-mnist.py'
@@ -116,7 +116,14 @@ def test_a_model_that_cannot_be_exported_is_named(export, trained, tmp_path, sha
     assert not list(tmp_path.iterdir())
 
 
-def test_a_graph_that_disagrees_is_not_kept(graph, trained, tmp_path):
+def test_a_saliency_that_needs_a_backward_pass_is_named(tmp_path):
+    dcn = build_dcn(head=dict(norm_cfg=dict(type='IN'))).eval()
+    with pytest.raises(SystemExit, match='A part of the model cannot be expressed in ONNX, such as '
+                                         'a saliency that needs a backward pass '):
+        runpy.run_path(str(TOOL))['write'](dcn, (1, 60, 60), tmp_path / 'dcn.onnx')
+
+
+def test_a_graph_that_disagrees_is_not_kept(graph):
     tool = runpy.run_path(str(TOOL))
     model = build_model(Config.fromfile(CONFIG))
     with pytest.raises(SystemExit, match="ONNX Runtime's .* differs from PyTorch's by .*; nothing "

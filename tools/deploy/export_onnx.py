@@ -108,8 +108,8 @@ def write(model: nn.Module, shape: Tuple[int, int, int], path: Path) -> None:
         graph = export_onnx(model, random_images(2, (channels, 2 * height, 2 * width)))
     except torch.onnx.OnnxExporterError as error:
         cause = error.__cause__ or error
-        raise SystemExit('A part of the model cannot be expressed in ONNX '
-                         f'({_one_line(cause)}).') from error
+        raise SystemExit('A part of the model cannot be expressed in ONNX, such as a saliency that '
+                         f'needs a backward pass ({_one_line(cause)}).') from error
     except (RuntimeError, TypeError, ValueError) as error:
         raise SystemExit(f'The model cannot be exported with images of {_times(shape)}: '
                          f'{_one_line(error)}') from error
