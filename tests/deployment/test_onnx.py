@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmdcn.deployment import TOLERANCE, RawToOutputs, differences, export_onnx
+from mmdcn.models.saliency.measured import Measured
 from mmdcn.registry import MODELS
 
 from ..models.dcns import build_dcn, build_svhn_dcn, stir_statistics
@@ -123,7 +124,7 @@ class Plateau(torch.nn.Module):
     def forward(self, coarse, head, data_samples=None):
         saliency = torch.full_like(coarse[:, 0], .5)
         saliency.flatten(1)[:, :3] = 1
-        return saliency
+        return Measured(saliency)
 
 
 class Given(torch.nn.Module):
@@ -141,11 +142,12 @@ class Given(torch.nn.Module):
                                               'image alone does: choose another saliency.'),
     (dict(saliency=dict(type='OracleCells', patch_extractor=dict(
         type='PatchExtractor', size=14, stride=4))), 'OracleCells reads the true boxes'),
-    (dict(selector=Given([[0]])), 'Given may choose another number of patches for each image, '
-                                  'which the graph has no room for: choose TopKSelector.')])
+    (dict(selector=dict(type='EntropySelector', k=8, threshold=.1)),
+     'EntropySelector may choose another number of patches for each image, which the graph has no '
+     'room for: choose TopKSelector.')])
 def test_a_part_that_no_graph_can_hold_is_named(parts, message):
     dcn = build_dcn()
     for name, part in parts.items():
-        setattr(dcn, name, MODELS.build(part) if isinstance(part, dict) else part)
+        setattr(dcn, name, MODELS.build(part))
     with pytest.raises(ValueError, match=message):
         export_onnx(dcn, raw(2, 100, 100))
