@@ -66,10 +66,7 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
     Raises:
         ValueError: There is no such checkpoint, no weights, or there are no views to average.
     """
-    if checkpoint is None and not _names_weights(cfg.model):
-        raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
-    if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
-        raise ValueError(f'The checkpoint {checkpoint} is not there.')
+    check_weights(cfg, checkpoint)
     cfg.load_from = checkpoint
     if tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
@@ -81,6 +78,18 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         model.init_weights()
     return runner
+
+
+def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
+    """Check that there are weights for ``cfg.model``.
+
+    Raises:
+        ValueError: The checkpoint is not there, or is None and no ``init_cfg`` names one.
+    """
+    if checkpoint is None and not _names_weights(cfg.model):
+        raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
+    if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
+        raise ValueError(f'The checkpoint {checkpoint} is not there.')
 
 
 def _names_weights(model: dict) -> bool:

@@ -1,8 +1,11 @@
 """Small and full DCNs for the tests."""
 import torch
+from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
 from mmdcn.registry import MODELS
+
+from ..conftest import ROOT
 
 
 def build_dcn(**parts) -> torch.nn.Module:
@@ -18,6 +21,17 @@ def build_dcn(**parts) -> torch.nn.Module:
     for name, options in parts.items():
         cfg[name] = {**cfg.get(name, {}), **options}
     model = MODELS.build(cfg)
+    stir_statistics(model)
+    return model
+
+
+def build_svhn_dcn(k: int = 3, width: float = 1 / 32, **options) -> torch.nn.Module:
+    """The SVHN experiment's DCN, slim, with random weights."""
+    cfg = Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'svhn_dcn.py').model
+    cfg.coarse.width = cfg.fine.width = width
+    cfg.head.in_channels = cfg.saliency.head.in_channels = round(1024 * width)
+    cfg.selector.k = k
+    model = MODELS.build({**cfg, **options})
     stir_statistics(model)
     return model
 

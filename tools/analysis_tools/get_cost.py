@@ -11,6 +11,7 @@ as in the paper's Figure 5.
 """
 import argparse
 import json
+from contextlib import closing
 from itertools import groupby, product
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
@@ -58,8 +59,9 @@ def main() -> None:
         channels, height, width = args.shape
         shapes = [[channels, times * height, times * width] for times in SWEEP]
     runs = list(product(shapes, args.configs, args.k))  # small images first
-    costs = [cost_of(config, k, shape)
-             for shape, config, k in track(runs, description='Counting', transient=True)]
+    # A bar that an error leaves open would wait, when it is collected, for one that is drawn then.
+    with closing(track(runs, description='Counting', transient=True)) as counting:
+        costs = [cost_of(config, k, shape) for shape, config, k in counting]
 
     names = names_of(args.configs)
     if args.sweep:

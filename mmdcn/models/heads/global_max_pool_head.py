@@ -174,11 +174,11 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
     Returns:
         Tensor: (N, D, h, w), channels last in memory.
     """
-    count, channels = len(values), weight.size(1)
+    count, channels = values.size(0), weight.size(1)
     kernel = weight.shape[2:]
     # Vertical and horizontal: blocks of a window, blocks of the map, windows of a row.
-    covered = [-(-length // step) for length, step in zip(kernel, stride)]
-    blocks = [-(-length // step) for length, step in zip(size, stride)]
+    covered = [(length + step - 1) // step for length, step in zip(kernel, stride)]
+    blocks = [(length + step - 1) // step for length, step in zip(size, stride)]
     columns = (size[1] - kernel[1]) // stride[1] + 1
 
     missing = [n * step - length for n, step, length in zip(covered, stride, kernel)]
@@ -196,7 +196,7 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
     gradient.index_add_(0, places.flatten(), rows.view(-1, gradient.size(1)))
     gradient = gradient.view(count, *blocks, *stride, channels).transpose(2, 3)
     gradient = gradient.reshape(count, blocks[0] * stride[0], blocks[1] * stride[1], channels)
-    return gradient[:, :size[0], :size[1]].permute(0, 3, 1, 2)
+    return gradient.narrow(1, 0, size[0]).narrow(2, 0, size[1]).permute(0, 3, 1, 2)
 
 
 def _scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:

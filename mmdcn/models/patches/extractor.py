@@ -51,20 +51,24 @@ class PatchExtractor(nn.Module):
         Returns:
             Tensor: (N·k, C, ph, pw) or (P, C, ph, pw), the patches of the first image first.
         """
-        (top, bottom), (left, right) = (
-            (max(-offset, 0), max(stride * (cells_across - 1) + offset + size - length, 0))
-            for offset, stride, cells_across, size, length
-            in zip(self.offset, self.stride, grid, self.size, images.shape[-2:]))
-        padded = F.pad(images, (left, right, top, bottom))
-        padded = padded[..., max(self.offset[0], 0):, max(self.offset[1], 0):]
-        windows = padded.unfold(2, self.size[0], self.stride[0]).unfold(
+        windows = self.cover(images, grid).unfold(2, self.size[0], self.stride[0]).unfold(
             3, self.size[1], self.stride[1])  # (N, C, s1 or more, s2 or more, ph, pw), a view
         if isinstance(cells, PackedCells):
             row, column = cells.cell // grid[1], cells.cell % grid[1]
             return windows[cells.image, :, row, column]
-        image = torch.arange(len(images), device=cells.device).unsqueeze(1)
+        image = torch.arange(images.size(0), device=cells.device).unsqueeze(1)
         row, column = cells // grid[1], cells % grid[1]
         return windows[image, :, row, column].flatten(0, 1)
+
+    def cover(self, images: torch.Tensor, grid: Pair) -> torch.Tensor:
+        """Pad images to what the patches of all cells cover, from the first patch's corner on."""
+        (top, bottom), (left, right) = (
+            (max(-offset, 0),
+             torch.sym_max(stride * (cells_across - 1) + offset + size - length, 0))
+            for offset, stride, cells_across, size, length
+            in zip(self.offset, self.stride, grid, self.size, images.shape[-2:]))
+        padded = F.pad(images, (left, right, top, bottom))
+        return padded[..., max(self.offset[0], 0):, max(self.offset[1], 0):]
 
     def boxes(self, cells: Cells, grid: Pair) -> torch.Tensor:
         """Pixel boxes of the patches.

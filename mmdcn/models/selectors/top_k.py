@@ -37,11 +37,11 @@ class TopKSelector(nn.Module):
                 entropy: Optional[torch.Tensor] = None) -> torch.Tensor:
         """(N, s1, s2) -> flat row-major cells (N, k) int64, highest saliency first."""
         flat = saliency.flatten(1)
-        if self.k > flat.size(1) and not self._said_all:
+        if not (torch.compiler.is_compiling() or self._said_all) and self.k > flat.size(1):
             print_log(f'{type(self).__name__}(k={self.k}): the coarse map has {flat.size(1)} cells '
                       'only; all are taken.', logger='current', level=logging.WARNING)
             self._said_all = True
-        return flat.topk(min(self.k, flat.size(1)), dim=1).indices
+        return flat.topk(torch.sym_min(self.k, flat.size(1)), dim=1).indices
 
     def extra_repr(self) -> str:
         return f'k={self.k}'

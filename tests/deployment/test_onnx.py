@@ -1,0 +1,153 @@
+"""Graphs in ONNX Runtime beside the models in PyTorch; tests/tools has Cluttered MNIST's DCN."""
+from types import SimpleNamespace
+
+import onnx_ir
+import onnxruntime
+import pytest
+import torch
+from mmengine.registry import init_default_scope
+
+from mmdcn.deployment import TOLERANCE, RawToOutputs, differences, export_onnx
+from mmdcn.models.saliency.measured import Measured
+from mmdcn.registry import MODELS
+
+from ..models.dcns import build_dcn, build_svhn_dcn, stir_statistics
+from .agreement import assert_a_dcn_agrees
+
+GREY = dict(mean=[127.5], std=[127.5])
+
+
+def raw(number, height, width, channels=1):
+    return torch.randint(0, 256, (number, channels, height, width), dtype=torch.uint8)
+
+
+def in_onnx_runtime(path, images):
+    """Name -> output."""
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, map(torch.from_numpy, session.run(names, {'images': images.numpy()}))))
+
+
+def exported(model, path, *size):
+    onnx_ir.save(export_onnx(model, raw(2, *size)), path)
+    return model, path
+
+
+@pytest.fixture(scope='module')
+def svhn(tmp_path_factory):
+    torch.manual_seed(0)
+    init_default_scope('mmdcn')
+    dcn = build_svhn_dcn(data_preprocessor=GREY).eval()
+    return exported(dcn, tmp_path_factory.mktemp('svhn') / 'dcn.onnx', 108, 220)
+
+
+@pytest.mark.parametrize('number, height, width', [
+    (1, 54, 110), (1, 70, 142), (2, 108, 220), (3, 101, 187), (1, 150, 111)])
+def test_the_sequence_dcn_answers_as_in_pytorch(svhn, number, height, width):
+    dcn, path = svhn
+    images = raw(number, height, width)
+    found = in_onnx_runtime(path, images)
+    assert list(found) == ['log_probabilities', 'sequence', 'cells', 'patch_bboxes', 'saliency']
+    assert_a_dcn_agrees(found, dcn, images)
+
+
+def test_all_cells_are_taken_where_there_are_fewer_than_k(svhn):
+    found = in_onnx_runtime(svhn[1], raw(2, 54, 126))
+    assert found['cells'].sort().values.tolist() == [[0, 1], [0, 1]]
+
+
+def test_an_image_smaller_than_the_tower_takes_is_refused(svhn):
+    with pytest.raises(Exception, match='(?i)shape|size'):
+        in_onnx_runtime(svhn[1], raw(1, 20, 30))
+
+
+@pytest.mark.parametrize('backbone, head', [
+    (dict(type='ClutteredMNISTFine', in_channels=3),
+     dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24)),
+    (dict(type='SVHNFine', in_channels=3, width=1 / 32),
+     dict(type='SequenceHead', in_channels=32, window=(6, 13), pooling='inverse_entropy'))],
+    ids=['classes', 'sequence'])
+def test_a_classifier_of_one_tower_answers_as_in_pytorch(backbone, head, tmp_path):
+    model = MODELS.build(dict(
+        type='ImageClassifier', backbone=backbone, head=head, data_preprocessor=dict(
+            mean=[1., 20., 3.], std=[40., 50., 60.], to_rgb=True))).eval()
+    stir_statistics(model)
+    _, path = exported(model, tmp_path / 'tower.onnx', 108, 220, 3)
+    for size in ((1, 54, 110), (3, 67, 133)):
+        images = raw(*size, channels=3)
+        (name, found), *more = in_onnx_runtime(path, images).items()
+        with torch.no_grad():
+            logits = model(model.data_preprocessor(dict(inputs=images))['inputs'])
+        torch.testing.assert_close(found, logits, rtol=0, atol=1e-4)
+        assert (name, [name for name, _ in more]) in (
+            ('logits', []), ('log_probabilities', ['sequence']))
+
+
+def test_a_graph_of_other_weights_is_told_from_the_model(svhn):
+    dcn, path = svhn
+    session, images = onnxruntime.InferenceSession(path), raw(2, 70, 142)
+    assert max(differences(dcn, session, images).values()) <= TOLERANCE
+    other = build_svhn_dcn(data_preprocessor=GREY).eval()
+    found = differences(other, session, images)
+    assert found['log_probabilities'] > TOLERANCE and found['cells'] > TOLERANCE
+
+
+class Graph:
+    """A session whose outputs are given."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def get_outputs(self):
+        return [SimpleNamespace(name=name) for name in self.outputs]
+
+    def run(self, names, feeds):
+        return [self.outputs[name].numpy() for name in names]
+
+
+def test_cells_that_are_less_salient_are_a_difference_and_equally_salient_ones_are_none():
+    dcn = build_dcn(selector=dict(k=2)).eval()
+    dcn.saliency = Plateau()
+    images = raw(1, 100, 100)
+    for cells, difference in (([0, 1], 0), ([1, 0], 0), ([2, 0], 0), ([0, 3], .5)):
+        looking = build_dcn(selector=dict(k=4)).eval()
+        looking.load_state_dict(dcn.state_dict())
+        looking.saliency, looking.selector = dcn.saliency, Given([cells])
+        with torch.no_grad():
+            found = differences(dcn, Graph(RawToOutputs(looking)(images)), images)
+        assert found.pop('cells') == difference and max(found.values()) == 0
+
+
+class Plateau(torch.nn.Module):
+    """Three cells are equally salient, the others half as much."""
+
+    def forward(self, coarse, head, data_samples=None):
+        saliency = torch.full_like(coarse[:, 0], .5)
+        saliency.flatten(1)[:, :3] = 1
+        return Measured(saliency)
+
+
+class Given(torch.nn.Module):
+
+    def __init__(self, cells):
+        super().__init__()
+        self.cells = torch.tensor(cells)
+
+    def forward(self, *measured):
+        return self.cells
+
+
+@pytest.mark.parametrize('parts, message', [
+    (dict(saliency=dict(type='RandomCells')), 'RandomCells draws at random, which no graph of an '
+                                              'image alone does: choose another saliency.'),
+    (dict(saliency=dict(type='OracleCells', patch_extractor=dict(
+        type='PatchExtractor', size=14, stride=4))), 'OracleCells reads the true boxes'),
+    (dict(selector=dict(type='EntropySelector', k=8, threshold=.1)),
+     'EntropySelector may choose another number of patches for each image, which the graph has no '
+     'room for: choose TopKSelector.')])
+def test_a_part_that_no_graph_can_hold_is_named(parts, message):
+    dcn = build_dcn()
+    for name, part in parts.items():
+        setattr(dcn, name, MODELS.build(part))
+    with pytest.raises(ValueError, match=message):
+        export_onnx(dcn, raw(2, 100, 100))
