@@ -195,9 +195,18 @@ def _einsum(equation, tensors, path=None):
     return op.Einsum(*tensors, equation=equation)
 
 
+def _peaks(feats, size):
+    if tuple(size) != (1, 1):
+        raise NotImplementedError(f'An adaptive max pool is exported to 1×1 only, not {size}.')
+    cells = op.Reshape(feats, op.Constant(value_ints=[COPY, COPY, INFER]))  # (N, D, h·w)
+    return (op.Unsqueeze(op.ReduceMax(cells, op.Constant(value_ints=[2])), [3]),
+            op.Unsqueeze(op.ArgMax(cells, axis=2), [3]))
+
+
 # Sizes and cells are never negative, for which torch's own translations are prepared.
 _TRANSLATIONS = {
     torch.ops.aten.floor_divide.default: lambda dividend, divisor: op.Div(dividend, divisor),
     torch.ops.aten.remainder.Scalar: lambda dividend, divisor: op.Mod(dividend, divisor),
     torch.ops.aten.einsum.default: _einsum,
+    torch.ops.aten.adaptive_max_pool2d.default: _peaks,
 }

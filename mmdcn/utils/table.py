@@ -8,7 +8,6 @@ from rich.measure import Measurement
 from rich.table import Table
 
 
-
 def names_of(configs: Sequence[Path]) -> List[str]:
     """``dcn-k8_1xb128-60e_cluttered-mnist.py`` -> ``dcn-k8``, or all of it where two are alike."""
     short = [path.stem.split('_')[0] for path in configs]
