@@ -56,7 +56,7 @@ class EntropyGradient(BaseModule):
             known = (head.entropy_and_gradient(feats) if hasattr(head, 'entropy_and_gradient')
                      else None)
             entropy, gradient = known or entropy_and_gradient_by_autograd(head, feats)
-        return Measured(gradient.square().sum(dim=1).sqrt(), entropy)
+        return Measured(torch.linalg.vector_norm(gradient, dim=1), entropy)
 
 
 def entropy_and_gradient_by_autograd(
