@@ -87,7 +87,8 @@ def load_digit_struct(path: str) -> DigitStruct:
     if not osp.isfile(path):
         raise FileNotFoundError(
             f'The SVHN file {path} is missing; run `python '
-            'tools/dataset_converters/prepare_svhn.py --out DATA_ROOT`.')
+            'tools/dataset_converters/prepare_svhn.py --out DATA_ROOT` (make_street_numbers.py for '
+            'the synthetic twin) and set data_root to DATA_ROOT.')
     stamp = _stamp(path)
     index = _read_index(path, stamp)
     if index is None:

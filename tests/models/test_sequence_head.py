@@ -249,3 +249,9 @@ def test_an_unknown_pooling_is_named():
 def test_a_map_of_other_channels_is_named():
     with pytest.raises(ValueError, match=r'SequenceHead\(in_channels=6\) got a feature map of 7'):
         sharp_head()(torch.rand(1, 7, 2, 2))
+
+
+def test_samples_without_a_number_are_named():
+    with pytest.raises(ValueError, match=r"which the data samples lack: end the pipeline with "
+                                         r"dict\(type='PackInputs', algorithm_keys="):
+        sharp_head().loss(torch.rand(1, 6, 2, 2), [DataSample()])

@@ -13,9 +13,10 @@ import os
 import shutil
 import signal
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Iterable, Iterator, List
+from typing import Iterable, Iterator, List, Sequence
 
 import cv2
 from rich.console import Console
@@ -115,16 +116,23 @@ def make_images(folder: Path, settings: dict, workers: int) -> List[List[DigitBo
     make = partial(make_chunk, folder, settings)
     if workers == 1:
         return joined(progress(map(make, starts), settings['subset'], count))
-    pool = ProcessPoolExecutor(min(workers, len(starts)), initializer=start_worker)
-    try:
-        chunks = pool.map(make, starts)  # starts the processes, before the bar's thread
-        return joined(progress(chunks, settings['subset'], count))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with interrupts_held() as interrupts:
+        pool = ProcessPoolExecutor(min(workers, len(starts)), initializer=start_worker)
+        try:
+            chunks = pool.map(make, starts)  # starts the processes, before the bar's thread
+            return joined(progress(chunks, settings['subset'], count), interrupts)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def joined(chunks: Iterable[List[List[DigitBox]]]) -> List[List[DigitBox]]:
-    return [digits for chunk in chunks for digits in chunk]
+def joined(chunks: Iterable[List[List[DigitBox]]],
+           interrupts: Sequence[int] = ()) -> List[List[DigitBox]]:
+    boxes = []
+    for chunk in chunks:
+        boxes += chunk
+        if interrupts:
+            raise KeyboardInterrupt
+    return boxes
 
 
 def progress(chunks: Iterable[List[List[DigitBox]]], name: str,
@@ -136,6 +144,17 @@ def progress(chunks: Iterable[List[List[DigitBox]]], name: str,
         for chunk in chunks:
             bar.advance(task, len(chunk))
             yield chunk
+
+
+@contextmanager
+def interrupts_held() -> Iterator[List[int]]:
+    """Collect interrupts: one that hits a lock of the pool or of the bar could hang both."""
+    interrupts: List[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def start_worker() -> None:

@@ -191,7 +191,14 @@ class SequenceHead(BaseModule):
         Args:
             feats: Feature map.
             data_samples: Each with ``gt_sequence`` (1 + M,).
+
+        Raises:
+            ValueError: The samples have none.
         """
+        if 'gt_sequence' not in data_samples[0]:
+            raise ValueError('SequenceHead learns from gt_sequence, which the data samples lack: '
+                             "end the pipeline with dict(type='PackInputs', "
+                             "algorithm_keys=('gt_sequence', )).")
         length, digits = self.probabilities(feats)
         truth = torch.stack([torch.as_tensor(sample.gt_sequence) for sample in data_samples])
         truth = truth.to(length.device)  # (N, 1 + M)
