@@ -197,7 +197,7 @@ def _einsum(equation, tensors, path=None):
 
 def _peaks(feats, size):
     if tuple(size) != (1, 1):
-        raise NotImplementedError(f'An adaptive max pool is exported to 1×1 only, not {size}.')
+        raise ValueError(f'An adaptive max pool is exported to 1×1 only, not to {size}.')
     cells = op.Reshape(feats, op.Constant(value_ints=[COPY, COPY, INFER]))  # (N, D, h·w)
     return (op.Unsqueeze(op.ReduceMax(cells, op.Constant(value_ints=[2])), [3]),
             op.Unsqueeze(op.ArgMax(cells, axis=2), [3]))

@@ -1,5 +1,6 @@
 """Budgets that depend on the image."""
 import math
+from abc import ABC, abstractmethod
 from typing import Optional
 
 import torch
@@ -10,7 +11,7 @@ from mmdcn.registry import MODELS
 from .top_k import TopKSelector
 
 
-class AdaptiveSelector(TopKSelector):
+class AdaptiveSelector(TopKSelector, ABC):
     """Chooses the cells of highest saliency, of each image as many as its budget allows."""
 
     def forward(self, saliency: torch.Tensor,
@@ -27,9 +28,9 @@ class AdaptiveSelector(TopKSelector):
         ranked = super().forward(saliency)  # (N, k)
         return pack(ranked, self.budgets(saliency, entropy).clamp(max=ranked.size(1)))
 
+    @abstractmethod
     def budgets(self, saliency: torch.Tensor, entropy: Optional[torch.Tensor]) -> torch.Tensor:
-        """Patches of each image, (N,) int64, at most k."""
-        raise NotImplementedError
+        """Patches of each image, (N,) int64; more than k count as k."""
 
 
 @MODELS.register_module()
