@@ -3,10 +3,8 @@ import torch
 from torch import nn
 
 from mmdcn.models import EntropyGradient, GlobalMaxPoolHead, SequenceHead
-from mmdcn.models.saliency.entropy_gradient import (
-    entropy_and_gradient_by_autograd,
-    evaluation_mode,
-)
+from mmdcn.models.saliency.entropy_gradient import entropy_and_gradient_by_autograd
+from mmdcn.models.saliency.head_reading import evaluation_mode
 from mmdcn.registry import MODELS
 
 from .dcns import stir_statistics

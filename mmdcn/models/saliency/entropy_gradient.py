@@ -1,61 +1,33 @@
-from contextlib import contextmanager
-from typing import Iterator, List, Optional, Tuple, Union
+from typing import Tuple
 
 import torch
-from mmengine.model import BaseModule
-from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
 
+from .head_reading import HeadReading
 from .measured import Measured
 
 
 @MODELS.register_module()
-class EntropyGradient(BaseModule):
+class EntropyGradient(HeadReading):
     """How much the output's entropy moves with each coarse vector (eqs. 2, 3).
 
-    The head runs on the detached coarse map in evaluation mode, so images of a batch don't
-    touch each other, no running statistic moves and no weight receives a gradient. The
-    pass is in float32 at least, also under autocast. Where the head knows the gradient in closed
-    form, ``entropy_and_gradient(feats) -> (N,), (N, D, s1, s2)`` or None, no graph is built.
+    Where the head knows the gradient in closed form, ``entropy_and_gradient(feats) -> (N,),
+    (N, D, s1, s2)`` or None, no graph is built; elsewhere ``entropy(feats) -> (N,)`` is
+    differentiated.
 
     Args:
-        head: A head for the coarse map, config or module, where the DCN's own reads fine
-            features only (§4.2.2). It comes trained, by ``init_cfg``, and is not trained here.
+        head: As in :class:`HeadReading`.
     """
 
-    def __init__(self, *, head: Optional[Union[dict, nn.Module]] = None):
-        super().__init__()
-        self.head = MODELS.build(head) if isinstance(head, dict) else head
-        if self.head is not None:
-            self.head.requires_grad_(False)
+    question = 'entropy'
+    known_by = 'GlobalMaxPoolHead'
 
-    def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> Measured:
-        """Compute the saliency map M.
-
-        Args:
-            coarse: (N, D, s1, s2).
-            head: A module with ``entropy(feats) -> (N,)``, differentiable in ``feats``; the one
-                given at construction goes first.
-            data_samples: Not read.
-
-        Returns:
-            Measured: The map and the entropy.
-
-        Raises:
-            TypeError: The head has no ``entropy``.
-        """
-        head = head if self.head is None else self.head
-        if not hasattr(head, 'entropy'):
-            raise TypeError(f'EntropyGradient needs a head with entropy(feats) -> (N,), which '
-                            f'{type(head).__name__} lacks: use GlobalMaxPoolHead or add it.')
-        feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
-        with evaluation_mode(head), torch.autocast(coarse.device.type, enabled=False):
-            known = (head.entropy_and_gradient(feats) if hasattr(head, 'entropy_and_gradient')
-                     else None)
-            entropy, gradient = known or entropy_and_gradient_by_autograd(head, feats)
+    def ask(self, head: nn.Module, feats: torch.Tensor) -> Measured:
+        """The gradient's norm in each cell, and the entropy."""
+        known = head.entropy_and_gradient(feats) if hasattr(head, 'entropy_and_gradient') else None
+        entropy, gradient = known or entropy_and_gradient_by_autograd(head, feats)
         return Measured(torch.linalg.vector_norm(gradient, dim=1), entropy)
 
 
@@ -68,16 +40,3 @@ def entropy_and_gradient_by_autograd(
         feats = feats.detach().requires_grad_()
         entropy = head.entropy(feats)
         return entropy.detach(), torch.autograd.grad(entropy.sum(), feats)[0]
-
-
-@contextmanager
-def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode and give each submodule its own mode back."""
-    training = [part for part in module.modules() if part.training]
-    for part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
