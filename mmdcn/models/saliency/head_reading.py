@@ -50,8 +50,8 @@ class HeadReading(BaseModule):
         """
         head = head if self.head is None else self.head
         if not hasattr(head, self.question):
-            raise TypeError(f'{type(self).__name__} needs a head with {self.question}(feats), which '
-                            f'{type(head).__name__} lacks: use {self.known_by} or add it.')
+            raise TypeError(f'{type(self).__name__} needs a head with {self.question}(feats), '
+                            f'which {type(head).__name__} lacks: use {self.known_by} or add it.')
         feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
         with evaluation_mode(head), torch.no_grad(), \
                 torch.autocast(coarse.device.type, enabled=False):
