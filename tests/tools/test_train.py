@@ -77,8 +77,8 @@ def test_resuming_from_a_named_checkpoint_goes_on_from_it(trained, tmp_path):
 
 def test_predictions_are_dumped_with_where_the_network_looked(trained, tmp_path):
     out = tmp_path / 'predictions.pkl'
-    run_python('tools/test.py', QUICK, trained / 'epoch_3.pth', '--work-dir', tmp_path, '--out',
-               out, *options())
+    run_tool('tools/test.py', QUICK, trained / 'epoch_3.pth', '--work-dir', tmp_path, '--out', out,
+             *options())
     predictions = mmengine.load(out)
     assert len(predictions) == 301
     assert predictions[0]['patch_bboxes'].shape == (8, 4)
