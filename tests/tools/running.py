@@ -14,6 +14,7 @@ import pytest
 
 from ..conftest import ROOT
 
+TIMEOUT = 900  # seconds; only what hangs takes so long, also on a busy machine
 QUICK = 'configs/cluttered_mnist/dcn-k8-hint_1xb128-4e_cluttered-mnist.py'
 
 
@@ -30,7 +31,7 @@ def python(*args, **variables: str) -> List[str]:
 
 def run_python(*args, **variables: str) -> str:
     """Run a script to its end and give what it printed; it must succeed."""
-    done = subprocess.run(**python(*args, **variables), timeout=300)
+    done = subprocess.run(**python(*args, **variables), timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout
     return done.stdout
 
