@@ -7,7 +7,7 @@ from mmdcn.models import PatchExtractor
 from mmdcn.visualization.patches import RIGHT, WRONG, draw_patches, saliency_extent
 
 from ..models.dcns import build_dcn, labelled
-from ..tools.running import QUICK, run_python
+from ..tools.running import QUICK, run_tool
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_an_image_that_got_no_patches_is_drawn_without_boxes():
 def test_the_tool_writes_a_picture(tmp_path, mnist_root):
     checkpoint, out = tmp_path / 'dcn.pth', tmp_path / 'new' / 'patches.png'
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(checkpoint))
-    printed = run_python('tools/visualizations/draw_patches.py', QUICK, checkpoint, '--out', out,
-                         '--num', 3)
+    printed = run_tool('tools/visualizations/draw_patches.py', QUICK, checkpoint, '--out', out,
+                       '--num', 3)
     assert f'{out}: 3 images of the test set, boxes are the 8 patches' in printed
     assert out.read_bytes()[:4] == b'\x89PNG'
