@@ -131,10 +131,10 @@ class DCNInferencer(BaseInferencer):
         # A bar that an error leaves open would go on drawing itself.
         with closing(batches):
             for start in batches:
-                some = inputs[start:start + batch_size]
-                preds = [pred for data in self.preprocess(some, batch_size)
+                batch = slice(start, start + batch_size)
+                preds = [pred for data in self.preprocess(inputs[batch], batch_size)
                          for pred in self.forward(data)]
-                self.visualize(some, preds, names=names[start:], **visualize_kwargs)
+                self.visualize(inputs[batch], preds, names=names[batch], **visualize_kwargs)
                 results.extend(self.postprocess(preds, None, return_datasamples))
         return results
 
