@@ -1,7 +1,10 @@
 """Runs what README.md shows."""
 import re
 
+import torch
 from mmengine.config import Config
+
+from mmdcn import get_model
 
 from .conftest import ROOT
 from .tools.running import run_python
@@ -28,13 +31,21 @@ def test_the_prediction_is_what_the_comments_say(monkeypatch):
 
 def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, mnist_root):
     config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
-    config.write_text(block('_base_'))
+    config.write_text(block('ResNet_CIFAR'))
     assert Config.fromfile(config).default_scope == 'mmpretrain'
     printed = run_python('tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
                          f'train_dataloader.dataset.data_root={mnist_root}',
                          'train_dataloader.dataset.indices=64')
     assert 'Epoch(train) [1][2/2]' in printed
     assert (work_dir / 'epoch_1.pth').is_file()
+
+
+def test_any_two_backbones_make_a_dcn(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(block('MobileNetV3'))
+    with torch.no_grad():
+        sample, = get_model(config).predict(torch.rand(1, 3, 500, 700))
+    assert sample.patch_bboxes.shape == (10, 4) and sample.pred_score.shape == (10, )
 
 
 def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
