@@ -194,7 +194,7 @@ def test_sync_bn_synchronises_every_norm_of_a_dcn_and_changes_no_prediction(monk
     dcn, images = build_dcn().eval(), torch.rand(2, 1, 100, 100)
     with torch.no_grad():
         saliency, logits = dcn.extract_feat(images).saliency, dcn(images)
-        wrapped = Runner.wrap_model(runner, None, dcn)
+        wrapped = Runner.wrap_model(runner, None, dcn).eval()
         assert torch.equal(wrapped.extract_feat(images).saliency, saliency)
         assert torch.equal(wrapped(images), logits)
     norms = [type(part) for part in wrapped.modules() if isinstance(part, _BatchNorm)]
