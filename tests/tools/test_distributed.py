@@ -3,6 +3,7 @@ import os
 import re
 import subprocess
 from argparse import Namespace
+from pathlib import Path
 from textwrap import dedent
 from types import SimpleNamespace
 
@@ -18,23 +19,14 @@ from mmdcn.engine.launch import load_config
 
 from ..conftest import ROOT
 from ..models.dcns import build_dcn
-from .running import QUICK, environment, free_port, logged
+from .running import QUICK, environment, free_port, logged, run_tool
 
 STEPS = 20
-BATCH = 32  # of all processes together
+BATCH = 16  # of all processes together
 
-# In place of srun and mpirun: two processes on this machine, each told which one it is.
-TWO_OF_SLURM = """\
+TWO_PROCESSES = """\
     #!/bin/sh
-    while [ "${1#-}" != "$1" ]; do shift; done
-    export SLURM_NTASKS=2 SLURM_NODELIST=machine
-    SLURM_PROCID=1 SLURM_LOCALID=1 "$@" & SLURM_PROCID=0 SLURM_LOCALID=0 "$@" && wait $!
-"""
-TWO_OF_MPI = """\
-    #!/bin/sh
-    export OMPI_COMM_WORLD_SIZE=2 OMPI_COMM_WORLD_LOCAL_SIZE=2
-    OMPI_COMM_WORLD_RANK=1 OMPI_COMM_WORLD_LOCAL_RANK=1 "$@" &
-    OMPI_COMM_WORLD_RANK=0 OMPI_COMM_WORLD_LOCAL_RANK=0 "$@" && wait $!
+    exec python {folder}/two_processes.py "${{0##*/}}" "$@"
 """
 SCONTROL = """\
     #!/bin/sh
@@ -46,7 +38,8 @@ SCONTROL = """\
 def starters(tmp_path_factory):
     """A folder with ``srun``, ``scontrol`` and ``mpirun``."""
     folder = tmp_path_factory.mktemp('starters')
-    for name, script in dict(srun=TWO_OF_SLURM, scontrol=SCONTROL, mpirun=TWO_OF_MPI).items():
+    two_processes = TWO_PROCESSES.format(folder=Path(__file__).parent)
+    for name, script in dict(srun=two_processes, scontrol=SCONTROL, mpirun=two_processes).items():
         (folder / name).write_text(dedent(script))
         (folder / name).chmod(0o755)
     return folder
@@ -59,7 +52,7 @@ custom_imports = dict(imports=['tests.tools.trained_apart'])
 loader = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     **loader, batch_size={BATCH}, dataset=dict(indices={BATCH * STEPS // 2}))
-val_dataloader = dict(**loader, dataset=dict(indices=64))
+val_dataloader = dict(**loader, dataset=dict(indices=16))
 """
 
 
@@ -90,51 +83,37 @@ def whole(tmp_path_factory, mnist_root):
     """The work dir of one process that had all images."""
     folder = tmp_path_factory.mktemp('whole')
     config, work = write_config(folder / 'config.py'), folder / 'work'
-    run('python', 'tools/train.py', config, '--work-dir', work, '--auto-scale-lr')
+    run_tool('tools/train.py', config, '--work-dir', work, '--auto-scale-lr')
     return work
 
 
-def assert_same_weights(found, expected):
-    states = [torch.load(folder / 'epoch_2.pth')['state_dict'] for folder in (found, expected)]
+def assert_same_weights(found, expected, epoch):
+    states = [torch.load(folder / f'epoch_{epoch}.pth')['state_dict']
+              for folder in (found, expected)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[1].items():
         torch.testing.assert_close(states[0][name], value, rtol=0, atol=1e-5, msg=name)
 
 
-HALF = ['--auto-scale-lr', '--cfg-options', f'train_dataloader.batch_size={BATCH // 2}']
-
-
-def test_torchrun_with_half_of_each_batch_and_resumed_gives_the_weights_of_one_process(
-        whole, tmp_path):
-    config, work = write_config(tmp_path / 'config.py'), tmp_path / 'work'
-    command = ['bash', 'tools/dist_train.sh', config, 2, '--work-dir', work, '--resume', *HALF]
-    run(*command, 'train_cfg.max_epochs=1')
-    assert not (work / 'epoch_2.pth').exists()
-    assert 'resumed epoch: 1' in run(*command)
-    assert_same_weights(work, whole)
-    rates = [logged(folder, 'lr') for folder in (work, whole)]
-    assert rates[0] == rates[1] == {step: 6e-3 * BATCH / 128 for step in range(1, STEPS + 1)}
-
-
-def test_slurm_with_half_of_each_batch_gives_the_weights_of_one_process(whole, starters, tmp_path):
-    config, work = write_config(tmp_path / 'config.py'), tmp_path / 'work'
-    run('bash', 'tools/slurm_train.sh', 'cpu', 'job', config, work, *HALF, starters=starters)
-    assert_same_weights(work, whole)
-
-
-def test_mpi_with_accumulated_quarters_of_a_batch_gives_the_weights_of_one_process(
+def test_torchrun_and_then_slurm_accumulating_give_the_weights_of_one_process(
         whole, starters, tmp_path):
     config, work = write_config(tmp_path / 'config.py'), tmp_path / 'work'
-    run('mpirun', 'python', 'tools/train.py', config, '--launcher', 'mpi', '--work-dir', work,
-        '--cfg-options', f'train_dataloader.batch_size={BATCH // 4}',
-        'optim_wrapper.accumulative_counts=2', f'optim_wrapper.optimizer.lr={6e-3 * BATCH / 128}',
+    run('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work, '--auto-scale-lr',
+        '--cfg-options', f'train_dataloader.batch_size={BATCH // 2}', 'train_cfg.max_epochs=1')
+    assert_same_weights(work, whole, epoch=1)
+    assert not (work / 'epoch_2.pth').exists()
+    assert 'resumed epoch: 1' in run(
+        'bash', 'tools/slurm_train.sh', 'cpu', 'job', config, work, '--resume', '--cfg-options',
+        f'train_dataloader.batch_size={BATCH // 4}', 'optim_wrapper.accumulative_counts=2',
         starters=starters)
-    assert max(logged(work, 'loss')) == 2 * STEPS
-    assert_same_weights(work, whole)
+    assert_same_weights(work, whole, epoch=2)
+    rate, half = 6e-3 * BATCH / 128, STEPS // 2
+    assert logged(whole, 'lr') == {step: rate for step in range(1, 2 * half + 1)}
+    assert logged(work, 'lr') == {step: rate for step in range(1, half + 2 * half + 1)}
 
 
-def test_the_average_of_the_weights_is_validated_and_saved_with_all_processes_statistics(
-        tmp_path, mnist_root):
+def test_mpi_validates_and_saves_average_weights_with_all_processes_statistics(
+        starters, tmp_path, mnist_root):
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
     shown, = re.findall(r'<!-- run by tests/tools/test_distributed.py -->\n```python\n(.*?)```',
                         readme, re.DOTALL)
@@ -143,8 +122,9 @@ def test_the_average_of_the_weights_is_validated_and_saved_with_all_processes_st
         custom_hooks += [dict(type='KeepStatesHook')]
         model = dict(selector=dict(type='EntropySelector', threshold=100.))  # nothing to look at
         """))
-    run('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work, '--cfg-options',
-        'train_cfg.max_epochs=1', 'train_cfg.val_interval=1')
+    run('mpirun', 'python', 'tools/train.py', config, '--launcher', 'mpi', '--work-dir', work,
+        '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', starters=starters)
+    parameters = {name for name, _ in build_dcn().named_parameters()}
     momentum = Config.fromfile(work / 'config.py').custom_hooks[2].momentum
     ranks = [torch.load(work / f'states_{rank}.pth') for rank in (0, 1)]
     saved = torch.load(work / 'epoch_1.pth')['state_dict']
@@ -158,6 +138,8 @@ def test_the_average_of_the_weights_is_validated_and_saved_with_all_processes_st
                 for other in others:
                     average = (1 - momentum) * average + momentum * other
                 averages.append(average)
+            if name in parameters:
+                assert torch.equal(*averages), name  # gradients are those of both processes
             moved += not torch.equal(*averages)
             expected = torch.stack(averages).mean(0).float()
             for found in (value, *(rank['validated'][name] for rank in ranks)):
