@@ -12,7 +12,7 @@ NUM_PATTERNS = 50
 STEEPEST = np.pi / 2.5  # of a line
 MIRRORED = .44  # the share of second lines that run the other way
 DIMMEST = .8  # a pixel of a line, of white
-MARGIN = 28  # pixels that noise keeps from the border
+MARGIN = 28  # pixels from a piece of noise's top left corner to any border
 IMAGES = {'train': 5000, 'val': 1000, 'trainval': 5000, 'test': 1000}
 
 
@@ -23,10 +23,11 @@ class MegapixelMNIST(MNISTCanvas):
     The dataset of Attention Sampling (Katharopoulos and Fleuret, ICML 2019), which is the
     task 'majority' of Iterative Patch Selection (Bergner et al., ICLR 2023). Three
     of the digits are of the label, two of any others, which may be one and the same. They lie
-    anywhere and don't overlap. Noise is one of 50 patterns, each of them two lines a pixel wide
-    across 28×28 pixels, and lies 28 pixels or more from the border. Where things meet, the later
-    piece of noise covers the earlier one, and a digit covers noise, so that all digits can be
-    read (as in Iterative Patch Selection; in Attention Sampling noise covers digits).
+    anywhere and don't overlap. A piece of noise is one of 50 patterns, each of them two lines a
+    pixel wide within 28×28 pixels; its top left corner is 28 pixels or more away from all borders.
+    Where things meet, the later piece of noise covers the earlier one, and a digit covers noise,
+    so that all digits can be read (as in Iterative Patch Selection; in Attention Sampling noise
+    covers digits).
 
     Images are made when asked for and depend on (seed, split, index) alone, whatever the worker or
     the order; labels and the patterns of the noise, other ones in each split, are fixed by
