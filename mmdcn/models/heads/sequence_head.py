@@ -63,7 +63,7 @@ class SequenceHead(BaseModule):
         self.max_length = max_length
         self.window = to_pair(window)
         self.pooling = pooling
-        self.classifier = nn.Conv1d(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
+        self.classifier = _LinearAtPlaces(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
 
     def at_each_place(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
         """The distributions of each place; a backbone's tuple is taken at its last map.
@@ -220,6 +220,13 @@ class SequenceHead(BaseModule):
                 data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
         """Put the most probable number on each data sample; see :func:`set_predictions`."""
         return set_predictions(self.probabilities(feats), data_samples)
+
+
+class _LinearAtPlaces(nn.Conv1d):
+    """A convolution of size 1 that reads a channels-last map as it lies; torch's copies it."""
+
+    def forward(self, feats: torch.Tensor) -> torch.Tensor:
+        return self.weight.squeeze(2) @ feats + self.bias.unsqueeze(1)
 
 
 def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
