@@ -1,5 +1,9 @@
 import json
+import re
+import shutil
 import subprocess
+
+import pytest
 
 from .running import python, run_python
 
@@ -37,6 +41,31 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
         assert 0 < row['ms_per_image_10'] <= row['ms_per_image'] <= row['ms_per_image_90']
         assert row['peak_bytes'] > 4 * row['batch'] * 24 * row['shape'][1] * row['shape'][2] / 40
     assert out.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_variants_are_rows_beside_what_they_are_variants_of():
+    printed = run_python(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '--batch-sizes', 1, '--rounds',
+                         1, '--variants', 'as-built', 'autograd')
+    table, ratios = ([line.strip() for line in half.splitlines()]
+                     for half in printed.split('Ratios'))
+    names = ('fine, as-built', 'fine', 'dcn-k8-hint, as-built', 'dcn-k8-hint, autograd',
+             'dcn-k8-hint')
+    rows = [line for line in table if line.startswith(('fine', 'dcn'))]
+    assert [re.split(r'  +', row)[0] for row in rows] == list(names)
+    costs = [int(re.split(r'  +', row)[1].replace(',', '')) for row in rows]
+    windows = 3 * 5  # of 8×13 cells; autograd goes back through all, the closed form through one
+    assert costs[0] == costs[1] and costs[2] == costs[4]
+    assert costs[3] - costs[4] == (windows - 1) * 16 * 24 * 96
+    assert any(row.startswith('dcn-k8-hint, autograd : dcn-k8-hint ') for row in ratios)
+    assert not any(row.startswith('fine, as-built : dcn-k8-hint ') for row in ratios)
+
+
+@pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile wants a C++ compiler')
+def test_a_compiled_model_costs_as_much():
+    printed = run_python(TOOL, CONFIGS[0], '--shapes', '1x100x100', '--batch-sizes', 1, '--rounds',
+                         1, '--variants', 'compiled')
+    assert re.search(r'coarse +6,357,420 ', printed)
+    assert re.search(r'coarse, compiled +6,357,420 ', printed)
 
 
 def test_a_shape_that_is_none_is_refused():
