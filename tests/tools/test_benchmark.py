@@ -1,10 +1,14 @@
 import json
 import re
-import shutil
+import runpy
 import subprocess
+from argparse import Namespace
 
-import pytest
+import torch
 
+from mmdcn.utils.build import read_config
+
+from ..conftest import ROOT
 from .running import python, run_python
 
 CONFIGS = [f'configs/cluttered_mnist/{name}_1xb128-60e_cluttered-mnist.py'
@@ -60,12 +64,19 @@ def test_variants_are_rows_beside_what_they_are_variants_of():
     assert not any(row.startswith('fine, as-built : dcn-k8-hint ') for row in ratios)
 
 
-@pytest.mark.skipif(not shutil.which('g++'), reason='torch.compile wants a C++ compiler')
-def test_a_compiled_model_costs_as_much():
-    printed = run_python(TOOL, CONFIGS[0], '--shapes', '1x100x100', '--batch-sizes', 1, '--rounds',
-                         1, '--variants', 'compiled')
-    assert re.search(r'coarse +6,357,420 ', printed)
-    assert re.search(r'coarse, compiled +6,357,420 ', printed)
+def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkeypatch):
+    compiling = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model, dynamic, options: compiling(
+        model, dynamic=dynamic, backend='eager'))  # the default would take minutes
+    tool = runpy.run_path(str(ROOT / TOOL))
+    plain, compiled = tool['rows_of']('coarse', read_config(ROOT / CONFIGS[0]), ['compiled'], 'cpu')
+    assert (plain.name, compiled.name) == ('coarse', 'coarse, compiled')
+    assert compiled.model is plain.model is plain.run is not compiled.run
+    images = torch.rand(2, 1, 100, 100)
+    measured = tool['measure']([plain, compiled], images, Namespace(rounds=2, device='cpu'))
+    assert [(one.row.name, one.batch, len(one.seconds)) for one in measured] == [
+        ('coarse', 2, 2), ('coarse, compiled', 2, 2)]
+    torch.testing.assert_close(compiled.run(images), plain.run(images))
 
 
 def test_a_shape_that_is_none_is_refused():
