@@ -86,16 +86,16 @@ def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
     Raises:
         ValueError: The checkpoint is not there, or is None and no ``init_cfg`` names one.
     """
-    if checkpoint is None and not _names_weights(cfg.model):
+    if checkpoint is None and not names_weights(cfg.model):
         raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
     if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
         raise ValueError(f'The checkpoint {checkpoint} is not there.')
 
 
-def _names_weights(model: dict) -> bool:
+def names_weights(model: dict) -> bool:
     """Whether an ``init_cfg`` somewhere in a model's config loads a checkpoint."""
     return any(
-        value.get('type') == 'Pretrained' or _names_weights(value)
+        value.get('type') == 'Pretrained' or names_weights(value)
         for value in model.values() if isinstance(value, dict))
 
 

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import save_checkpoint
+from mmpretrain.structures import DataSample
 
 from mmdcn.models import PatchExtractor
 from mmdcn.visualization.patches import RIGHT, WRONG, draw_patches, saliency_extent
 
 from ..models.dcns import build_dcn, labelled
-from ..tools.running import QUICK, run_python
+from ..tools.running import QUICK, run_tool
 
 
 @pytest.fixture
@@ -42,6 +43,21 @@ def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(
     assert panels[2].get_title() == f'predicted {samples[2].pred_label.item()}'
 
 
+def test_numbers_stand_in_the_title_as_labels_do():
+    sample = DataSample(pred_sequence=torch.tensor([2, 0, 0, 7, 10, 10]))
+    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    assert panel.get_title() == 'predicted 007'
+    sample.gt_sequence = torch.tensor([1, 0, 7, 10, 10, 10])
+    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    assert panel.get_title() == 'predicted 007, true 07' and panel.title.get_color() == WRONG
+
+
+def test_of_a_classifier_that_is_no_dcn_the_image_is_drawn(seen):
+    images, samples, _ = seen
+    panels = draw_patches(images, samples).axes
+    assert all(len(panel.get_images()) == 1 and not panel.patches for panel in panels[:5])
+
+
 def test_heat_lies_around_the_centres_of_the_patches():
     extractor = PatchExtractor(size=(14, 20), stride=(4, 8), offset=(-1, 2))
     left, right, bottom, top = saliency_extent(extractor, (23, 5))
@@ -67,7 +83,7 @@ def test_an_image_that_got_no_patches_is_drawn_without_boxes():
 def test_the_tool_writes_a_picture(tmp_path, mnist_root):
     checkpoint, out = tmp_path / 'dcn.pth', tmp_path / 'new' / 'patches.png'
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(checkpoint))
-    printed = run_python('tools/visualizations/draw_patches.py', QUICK, checkpoint, '--out', out,
-                         '--num', 3)
+    printed = run_tool('tools/visualizations/draw_patches.py', QUICK, checkpoint, '--out', out,
+                       '--num', 3)
     assert f'{out}: 3 images of the test set, boxes are the 8 patches' in printed
     assert out.read_bytes()[:4] == b'\x89PNG'
