@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.runner import save_checkpoint
+from mmpretrain.structures import DataSample
 
 from mmdcn.models import PatchExtractor
 from mmdcn.visualization.patches import RIGHT, WRONG, draw_patches, saliency_extent
@@ -40,6 +41,21 @@ def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(
     assert panels[1].get_title() == 'predicted 9, true 1'
     assert panels[1].title.get_color() == WRONG
     assert panels[2].get_title() == f'predicted {samples[2].pred_label.item()}'
+
+
+def test_numbers_stand_in_the_title_as_labels_do():
+    sample = DataSample(pred_sequence=torch.tensor([2, 0, 0, 7, 10, 10]))
+    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    assert panel.get_title() == 'predicted 007'
+    sample.gt_sequence = torch.tensor([1, 0, 7, 10, 10, 10])
+    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    assert panel.get_title() == 'predicted 007, true 07' and panel.title.get_color() == WRONG
+
+
+def test_of_a_classifier_that_is_no_dcn_the_image_is_drawn(seen):
+    images, samples, _ = seen
+    panels = draw_patches(images, samples).axes
+    assert all(len(panel.get_images()) == 1 and not panel.patches for panel in panels[:5])
 
 
 def test_heat_lies_around_the_centres_of_the_patches():

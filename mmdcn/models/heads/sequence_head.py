@@ -259,6 +259,12 @@ def set_predictions(p: SequenceProbabilities,
     return data_samples
 
 
+def number_of(sequence: torch.Tensor) -> str:
+    """The digits of a sequence (1 + M,) int64, such as ``'2038'``."""
+    length, *digits = sequence.tolist()
+    return ''.join(map(str, digits[:length + 1]))
+
+
 def _safe_log(p: torch.Tensor) -> torch.Tensor:
     return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
