@@ -141,7 +141,9 @@ def test_a_launcher_without_arguments_says_how_it_is_called(script):
     assert f'tools/{script}.sh' in done.stderr and '[arguments of tools/' in done.stderr
 
 
-def test_mixed_precision_without_a_gpu_is_refused(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
-    printed = run_tool('tools/train.py', QUICK, '--amp', code=2)
-    assert '--amp needs a GPU and none is visible; train without it.' in printed
+def test_mixed_precision_trains_on_the_cpu_as_well(tmp_path, mnist_root):
+    run_python('tools/train.py', QUICK, '--amp', '--work-dir', tmp_path, *options(
+        'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=96'), CUDA_VISIBLE_DEVICES='-1')
+    assert list(logged(tmp_path, 'loss')) == [1, 2, 3]
+    optimizer = torch.load(tmp_path / 'epoch_1.pth')['optimizer']
+    assert optimizer['loss_scaler']['scale'] == 2**16  # no step has overflown
