@@ -72,7 +72,7 @@ def test_a_plot_lies_beside_the_figures(compared):
     (('nowhere.py', 'README.md'), 'The config nowhere.py is not there'),
     ((QUICK, 'README.md', '--out', 'plot.png'), '--out names a .json file, got plot.png'),
     ((QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'),
-     'is no DCNClassifier, so it has no saliency and no selector to swap'),
+     'is no DCNClassifier, so it has no saliency and chooses no patches'),
 ])
 def test_what_cannot_be_compared_is_refused_before_any_work(args, complaint):
     done = subprocess.run(**python(TOOL, *args))

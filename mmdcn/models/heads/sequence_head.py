@@ -259,6 +259,17 @@ def set_predictions(p: SequenceProbabilities,
     return data_samples
 
 
+def number_of(sequence: torch.Tensor) -> str:
+    """The digits of a sequence (1 + M,) int64, such as ``'2038'``.
+
+    Of a true number of more than M digits, whose length class is -1, the first M and ``'…'``.
+    """
+    length, *digits = sequence.tolist()
+    if length < 0:
+        return f'{"".join(map(str, digits))}…'
+    return ''.join(map(str, digits[:length + 1]))
+
+
 def _safe_log(p: torch.Tensor) -> torch.Tensor:
     return p.clamp(min=torch.finfo(p.dtype).tiny).log()
 
