@@ -52,7 +52,7 @@ def save(figure: Figure, path: Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def to_array(figure: Figure) -> np.ndarray:
-    """Pixels of a figure, (H, W, 3) uint8 RGB."""
-    figure.set_dpi(DPI)
+def to_array(figure: Figure, dpi: int = DPI) -> np.ndarray:
+    """Pixels of a figure at ``dpi`` dots an inch, (H, W, 3) uint8 RGB."""
+    figure.set_dpi(dpi)
     return img_from_canvas(FigureCanvasAgg(figure))

@@ -39,10 +39,11 @@ def main() -> None:
 
 def draw(curves: Dict[Path, Dict[int, float]]) -> Figure:
     """Run -> iteration -> distance."""
-    figure, axes = new_chart(xlabel='training iterations', yscale='log', ylabel=(
+    figure, axes = new_chart(xlabel='training iterations', ylabel=(
         'squared distance of coarse and fine vectors\n(mean over the chosen cells)'))
     for name, (run, curve) in zip(names_of(list(curves)), curves.items()):
         axes.plot(list(curve), list(curve.values()), label=f'{name} ({hints_of(run)})')
+    axes.set_ylim(0, None)
     axes.legend()
     return figure
 
