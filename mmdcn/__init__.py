@@ -13,4 +13,6 @@ from mmdcn.version import __version__  # noqa: E402
 
 register_safe_globals()
 
-__all__ = ['__version__']
+from mmdcn.apis import DCNInferencer, get_model, list_models  # noqa: E402
+
+__all__ = ['DCNInferencer', '__version__', 'get_model', 'list_models']

@@ -9,7 +9,7 @@ alone, from this machine alone.
 import argparse
 import os
 import time
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
 import torch
@@ -47,7 +47,10 @@ class Answer(NamedTuple):
 
     picture: np.ndarray  # (H, W, 3) uint8 RGB
     labels: Dict[str, float]  # class or number -> probability
-    figures: List[Tuple[str, str]]  # name and value
+    patches: int
+    cells: int
+    parts: Dict[str, int]  # part of the network -> multiplications
+    seconds: float
 
 
 class Explorer:
@@ -96,12 +99,9 @@ class Explorer:
         sample, = inferencer(image, return_datasamples=True)
         inputs = inferencer.pipeline(image)
         figure = draw_patches([inputs['inputs']], [sample], self.model.patch_extractor)
-        return Answer(to_array(figure, dpi=300), labels_of(sample, inferencer.classes), [
-            ('patches', f'{len(sample.cells)} of {sample.saliency.numel()} cells'),
-            *((f'multiplications, {part}', f'{number:,}')
-              for part, number in sample.cost['parts'].items() if number),
-            ('multiplications', f'{sample.cost["total"]:,}'),
-            (f'milliseconds (median of {ROUNDS})', f'{1000 * self._seconds(inputs):.1f}')])
+        return Answer(to_array(figure, dpi=300), labels_of(sample, inferencer.classes),
+                      len(sample.cells), sample.saliency.numel(), sample.cost['parts'],
+                      self._seconds(inputs))
 
     def _converted(self, image: np.ndarray) -> np.ndarray:
         """In the network's channels, BGR where there are three."""
@@ -131,6 +131,14 @@ def labels_of(sample, classes: Optional[List[str]]) -> Dict[str, float]:
     return dict(zip(classes or map(str, range(len(scores))), scores))
 
 
+def cost_of(answer: Answer) -> str:
+    """What an answer cost, in Markdown."""
+    parts = ' · '.join(f'{part} {number:,}' for part, number in answer.parts.items() if number)
+    return (f'| patches | multiplications | milliseconds |\n|---|---|---|\n'
+            f'| {answer.patches} of {answer.cells} cells | {sum(answer.parts.values()):,} '
+            f'| {1000 * answer.seconds:.1f} |\n\n<small>{parts}</small>')
+
+
 def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr.Blocks:
     """Lay the page out.
 
@@ -146,7 +154,8 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
             with gr.Column():
                 with gr.Tab('Image') as image_tab:
                     image = gr.Image(first_image(dataset), image_mode='RGB', label='Image',
-                                     sources=['upload', 'clipboard'], elem_id='image', height=300)
+                                     sources=['upload', 'clipboard'], elem_id='image', height=300,
+                                     buttons=['fullscreen'])
                     another = gr.Button('Another test image', visible=dataset is not None,
                                         elem_id='another')
                 with gr.Tab('Draw') as board_tab:
@@ -166,24 +175,24 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
                     .01, 1., value=.1, step=.01, visible=False, elem_id='share',
                     label='share of the saliency that the patches are to hold')
             with gr.Column():
-                picture = gr.Image(label='Saliency and patches', interactive=False,
-                                   elem_id='picture', height=420)
+                cost = gr.Markdown(elem_id='cost')
+                picture = gr.Image(label='Saliency and patches', interactive=False, height=400,
+                                   elem_id='picture', buttons=['download', 'fullscreen'])
                 labels = gr.Label(label='Prediction', num_top_classes=3, elem_id='labels')
-                figures = gr.Dataframe(headers=['of this image', ''], elem_id='figures',
-                                       label='Cost', interactive=False, datatype='str')
         drawing = gr.State(False)
 
-        def answer(image, board, drawing, *options):
+        def look(image, board, drawing, *options):
             image = drawn(board) if drawing else image
             if image is None:
-                return None, None, []
+                return '', None, None
             try:
-                return explorer(image, *options)
+                answer = explorer(image, *options)
             except ValueError as error:
                 raise gr.Error(str(error), print_exception=False) from error
+            return cost_of(answer), answer.picture, answer.labels
 
         inputs = [image, board, drawing, budget, k, threshold, share]
-        outputs = [picture, labels, figures]
+        outputs = [cost, picture, labels]
         image_tab.select(lambda: False, outputs=drawing)
         board_tab.select(lambda: True, outputs=drawing)
         budget.change(lambda chosen: [gr.update(visible=chosen == ENTROPY),
@@ -193,7 +202,7 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
             another.click(lambda: image_of(dataset, np.random.randint(len(dataset))),
                           outputs=image)
         # One event, so that no two change the model's selector at a time.
-        gr.on([page.load, *(part.change for part in inputs)], answer, inputs, outputs,
+        gr.on([page.load, *(part.change for part in inputs)], look, inputs, outputs,
               trigger_mode='always_last', show_progress='hidden', concurrency_limit=1)
     return page
 

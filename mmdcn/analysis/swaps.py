@@ -10,7 +10,8 @@ from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
-from mmdcn.engine.launch import load_model
+from mmdcn.apis import get_model
+from mmdcn.engine.launch import check_weights
 from mmdcn.models import DCNClassifier
 from mmdcn.registry import MODELS
 from mmdcn.utils.build import build_dataset
@@ -33,8 +34,9 @@ def load_dcn(cfg: Config, checkpoint: Optional[str] = None) -> DCNClassifier:
         raise SystemExit(f'{cfg.filename} is no DCNClassifier, so it has no saliency and chooses '
                          'no patches.')
     try:
-        return load_model(cfg, checkpoint).to(get_device())
-    except ValueError as error:
+        check_weights(cfg, checkpoint)
+        return get_model(cfg, checkpoint or True, get_device())
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
 
 

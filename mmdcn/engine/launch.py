@@ -2,18 +2,15 @@
 import argparse
 import os
 import os.path as osp
-import pickle
-import textwrap
 from typing import Optional
 
 import torch
 import torch.distributed as torch_dist
 from mmengine.config import Config, ConfigDict, DictAction
 from mmengine.model import is_model_wrapper
-from mmengine.runner import Runner, load_checkpoint
-from torch import nn
+from mmengine.runner import Runner
 
-from mmdcn.utils.build import build_model, read_config
+from mmdcn.utils.build import read_config
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,57 +80,22 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
     return runner
 
 
-def load_model(cfg: Config, checkpoint: Optional[str] = None) -> nn.Module:
-    """Build ``cfg.model`` with its weights, all of them, in evaluation mode.
-
-    Args:
-        cfg: Of any classifier.
-        checkpoint: Weights; None takes those that the model's ``init_cfg`` names.
-
-    Raises:
-        ValueError: The weights are not there or are those of another model.
-    """
-    check_weights(cfg, checkpoint)
-    model = build_model(cfg)
-    if checkpoint is None:
-        try:
-            model.init_weights()
-        except FileNotFoundError as error:
-            raise ValueError(f'{cfg.filename} takes weights from a file that is not there: '
-                             f'{one_line(error)}; train that model first, or pass a checkpoint of '
-                             'this one.') from error
-        return model
-    try:
-        load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise ValueError(f'{checkpoint} is no checkpoint, or its file is cut.') from error
-    except RuntimeError as error:
-        raise ValueError(f'The weights of {checkpoint} are not those of a model of {cfg.filename}: '
-                         f'{one_line(error)}') from error
-    return model
-
-
-def one_line(error: Exception) -> str:
-    """What an error says, cut to fit into a sentence."""
-    return textwrap.shorten(str(error), 200, placeholder=' …').rstrip('.')
-
-
 def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
     """Check that there are weights for ``cfg.model``.
 
     Raises:
         ValueError: The checkpoint is not there, or is None and no ``init_cfg`` names one.
     """
-    if checkpoint is None and not _names_weights(cfg.model):
+    if checkpoint is None and not names_weights(cfg.model):
         raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
     if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
         raise ValueError(f'The checkpoint {checkpoint} is not there.')
 
 
-def _names_weights(model: dict) -> bool:
+def names_weights(model: dict) -> bool:
     """Whether an ``init_cfg`` somewhere in a model's config loads a checkpoint."""
     return any(
-        value.get('type') == 'Pretrained' or _names_weights(value)
+        value.get('type') == 'Pretrained' or names_weights(value)
         for value in model.values() if isinstance(value, dict))
 
 

@@ -32,8 +32,8 @@ class Title(NamedTuple):
 
 
 def draw_patches(images: Sequence[torch.Tensor], samples: Sequence[DataSample],
-                 extractor: Optional[PatchExtractor], titles: Optional[Sequence[Title]] = None,
-                 columns: int = PANELS_A_ROW) -> Figure:
+                 extractor: Optional[PatchExtractor] = None,
+                 titles: Optional[Sequence[Title]] = None, columns: int = PANELS_A_ROW) -> Figure:
     """Draw saliency as heat, patches as boxes, prediction and truth, an image a panel.
 
     Args:

@@ -57,13 +57,16 @@ class Visit:
         self.browser.find_element(By.CSS_SELECTOR, f'#{part} input[type=range]').send_keys(*keys)
 
     def click(self, text: str, kind: str) -> None:
-        self.browser.find_element(By.XPATH, f'//{kind}[normalize-space()="{text}"]').click()
+        # A tab also has a twin that is not to be seen.
+        shown = [part for part in self.browser.find_elements(
+            By.XPATH, f'//{kind}[normalize-space()="{text}"]') if part.is_displayed()]
+        shown[0].click()
 
 
 def first_sight(visit: Visit) -> None:
-    visit.see('figures', '8 of 529 cells')
-    visit.see('figures', '19,330,860')
-    visit.see('figures', 'milliseconds')
+    visit.see('cost', '8 of 529 cells')
+    visit.see('cost', '19,330,860')
+    visit.see('cost', 'milliseconds')
     visit.see('labels', '%')
     visit.see_another_picture('')
 
@@ -71,11 +74,11 @@ def first_sight(visit: Visit) -> None:
 def fewer_patches_cost_less(visit: Visit) -> None:
     before = visit.picture()
     visit.slide('k', Keys.HOME)
-    visit.see('figures', '0 of 529 cells')
-    visit.see('figures', '10,082,604')
+    visit.see('cost', '0 of 529 cells')
+    visit.see('cost', '10,082,604')
     visit.see_another_picture(before)
     visit.slide('k', *[Keys.ARROW_RIGHT] * 3)
-    visit.see('figures', '3 of 529 cells')
+    visit.see('cost', '3 of 529 cells')
 
 
 def a_threshold_above_the_entropy_takes_no_patches(visit: Visit) -> None:
@@ -83,9 +86,9 @@ def a_threshold_above_the_entropy_takes_no_patches(visit: Visit) -> None:
     WebDriverWait(visit.browser, PATIENCE).until(
         lambda browser: browser.find_elements(By.CSS_SELECTOR, '#threshold input[type=range]'))
     visit.slide('threshold', Keys.END)
-    visit.see('figures', '0 of 529 cells')
+    visit.see('cost', '0 of 529 cells')
     visit.click('the same for every image', 'label')
-    visit.see('figures', '3 of 529 cells')
+    visit.see('cost', '3 of 529 cells')
 
 
 def another_test_image_is_another_picture(visit: Visit) -> None:
@@ -96,7 +99,7 @@ def another_test_image_is_another_picture(visit: Visit) -> None:
 
 def a_drawn_digit_is_recognised(visit: Visit) -> None:
     visit.click('Draw', 'button')
-    visit.see('figures', '3 of 529 cells')
+    visit.see('cost', '3 of 529 cells')
     board = WebDriverWait(visit.browser, PATIENCE).until(
         lambda browser: browser.find_element(By.CSS_SELECTOR, '#board canvas'))
     time.sleep(2)  # the board takes no strokes before it is laid out
@@ -125,7 +128,7 @@ def an_upload_is_looked_at_in_its_own_size(visit: Visit) -> None:
             lambda browser: browser.find_element(By.CSS_SELECTOR, '#image input[type=file]'))
         upload.send_keys(str(path))
         rows, columns = ((((length - 7) // 2 + 1) - 3) // 2 + 1 for length in (111, 203))
-        visit.see('figures', f'3 of {rows * columns} cells')
+        visit.see('cost', f'3 of {rows * columns} cells')
 
 
 STEPS = (first_sight, fewer_patches_cost_less, a_threshold_above_the_entropy_takes_no_patches,

@@ -87,8 +87,17 @@ def test_heat_of_one_cell_is_the_brightest_not_the_darkest():
     assert heat.get_clim() == (0, 1) and heat.get_array().item() == 1
 
 
-def test_predictions_without_patches_are_drawn_as_image_and_title():
+def test_numbers_stand_in_the_title_as_labels_do():
+    sample = DataSample(pred_sequence=torch.tensor([2, 0, 0, 7, 10, 10]))
+    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    assert panel.get_title() == 'predicted 007'
+    sample.gt_sequence = torch.tensor([1, 0, 7, 10, 10, 10])
+    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    assert panel.get_title() == 'predicted 007, true 07' and panel.title.get_color() == WRONG
+
+
+def test_of_a_classifier_that_is_no_dcn_the_image_is_drawn():
     sample = DataSample().set_pred_label(3).set_gt_label(4)
-    panel, = draw_patches([torch.rand(3, 20, 30)], [sample], None).axes
+    panel, = draw_patches([torch.rand(3, 20, 30)], [sample]).axes
     assert len(panel.get_images()) == 1 and not panel.patches
     assert panel.get_title() == 'predicted 3, true 4'

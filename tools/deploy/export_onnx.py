@@ -8,15 +8,17 @@ towers are in it. The file gets its name only after ONNX Runtime gave on random 
 PyTorch gives.
 """
 import argparse
+import textwrap
 from pathlib import Path
-from typing import Tuple
+from typing import Optional, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.runner import load_checkpoint
 from torch import nn
 
-from mmdcn.engine.launch import load_model, one_line
-from mmdcn.utils.build import build_dataset, read_config
+from mmdcn.engine.launch import check_weights
+from mmdcn.utils.build import build_dataset, build_model, read_config
 from mmdcn.utils.table import print_table
 
 try:
@@ -58,10 +60,7 @@ def main() -> None:
     args = parse_args()
     cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
-    try:
-        model = load_model(cfg, args.checkpoint)
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    model = load_model(cfg, args.checkpoint)
     shape = tuple(args.shape) if args.shape else first_shape(cfg)
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -75,12 +74,29 @@ def main() -> None:
     describe(args.out)
 
 
+def load_model(cfg: Config, checkpoint: Optional[str]) -> nn.Module:
+    """Build the config's model with its weights, all of them."""
+    try:
+        check_weights(cfg, checkpoint)
+        model = build_model(cfg)
+        if checkpoint is None:
+            model.init_weights()
+        else:
+            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
+    except RuntimeError as error:
+        raise SystemExit(f'The weights of {checkpoint} are not those of a model of {cfg.filename}: '
+                         f'{_one_line(error)}') from error
+    return model
+
+
 def first_shape(cfg: Config) -> Tuple[int, int, int]:
     try:
         return tuple(build_dataset(cfg)[0]['inputs'].shape)
     except FileNotFoundError as error:
         raise SystemExit(f'{cfg.filename} has no test image to take a shape from '
-                         f'({one_line(error)}); pass --shape, which needs no data.') from error
+                         f'({_one_line(error)}); pass --shape, which needs no data.') from error
 
 
 def write(model: nn.Module, shape: Tuple[int, int, int], path: Path) -> None:
@@ -93,10 +109,10 @@ def write(model: nn.Module, shape: Tuple[int, int, int], path: Path) -> None:
     except torch.onnx.OnnxExporterError as error:
         cause = error.__cause__ or error
         raise SystemExit('A part of the model cannot be expressed in ONNX, such as a saliency that '
-                         f'needs a backward pass ({one_line(cause)}).') from error
+                         f'needs a backward pass ({_one_line(cause)}).') from error
     except (RuntimeError, TypeError, ValueError) as error:
         raise SystemExit(f'The model cannot be exported with images of {_times(shape)}: '
-                         f'{one_line(error)}') from error
+                         f'{_one_line(error)}') from error
     onnx_ir.save(graph, path)
     onnx.checker.check_model(path, full_check=True)
 
@@ -125,6 +141,10 @@ def describe(path: Path) -> None:
 
 def random_images(number: int, shape: Tuple[int, int, int]) -> torch.Tensor:
     return torch.randint(0, 256, (number, *shape), dtype=torch.uint8)
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error), 200, placeholder=' …').rstrip('.')
 
 
 def _times(sizes: Tuple[int, ...]) -> str:
