@@ -39,6 +39,8 @@ FULL = 50  # times the threshold: the entropy from which an image gets all k, as
 ROUNDS = 5  # that are timed
 CANVAS = 400  # pixels of the drawing board, which become BOARD
 BOARD = 100
+INK = 64  # grey value of a stroke at least; what the browser sends of plain black is near 0
+NOTHING = 'Nothing to look at yet: upload or draw an image.'
 FIXED, ENTROPY, MASS = 'the same for every image', 'by uncertainty', 'by share of the saliency'
 
 
@@ -162,8 +164,8 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
                     board = gr.ImageEditor(
                         empty_board(), image_mode='L', label='Drawing board', sources=[],
                         transforms=[], layers=False, canvas_size=(CANVAS, CANVAS),
-                        fixed_canvas=True, elem_id='board', height=480,
-                        brush=gr.Brush(default_size=14, colors=['#ffffff'], color_mode='fixed'))
+                        fixed_canvas=True, elem_id='board', height=440,
+                        brush=gr.Brush(default_size=6, colors=['#ffffff'], color_mode='fixed'))
                 budget = gr.Radio(explorer.budgets, value=FIXED, label='Patches',
                                   elem_id='budget')
                 k = gr.Slider(0, MOST_PATCHES, value=8, step=1, elem_id='k',
@@ -184,7 +186,7 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
         def look(image, board, drawing, *options):
             image = drawn(board) if drawing else image
             if image is None:
-                return '', None, None
+                return NOTHING, None, None
             try:
                 answer = explorer(image, *options)
             except ValueError as error:
@@ -223,8 +225,11 @@ def empty_board() -> dict:
 
 
 def drawn(board: Optional[dict]) -> Optional[np.ndarray]:
-    """What is on the drawing board, (BOARD, BOARD) uint8: as large as the network's images."""
-    if board is None or board.get('composite') is None:
+    """What is on the drawing board, (BOARD, BOARD) uint8: as large as the network's images.
+
+    None where nothing is drawn.
+    """
+    if board is None or board.get('composite') is None or board['composite'].max() < INK:
         return None
     composite = Image.fromarray(board['composite']).convert('L')
     return np.asarray(composite.resize((BOARD, BOARD), Image.Resampling.BOX))
@@ -263,7 +268,8 @@ def main() -> None:
     theme = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
     try:
         page.launch(server_name='127.0.0.1', server_port=args.port, theme=theme, footer_links=[],
-                    max_file_size='20mb', share=False, ssr_mode=False)
+                    max_file_size='20mb', share=False, ssr_mode=False,
+                    css='#cost table { width: 100%; }')
     except OSError as error:
         raise SystemExit(f'Port {args.port} is taken: pass another with --port.') from error
 

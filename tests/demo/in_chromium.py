@@ -6,6 +6,7 @@ Needs Chromium with its driver: `apt-get install chromium chromium-driver`. Noth
 server can be reached from that browser.
 """
 import argparse
+import re
 import shutil
 import socket
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Callable
 
 import numpy as np
 from PIL import Image
@@ -25,6 +27,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300  # seconds, for a machine with other work
+TAB = 'button[@role="tab"]'
 
 
 class Visit:
@@ -33,11 +36,12 @@ class Visit:
     def __init__(self, browser: webdriver.Chrome):
         self.browser = browser
 
+    def wait_until(self, true: Callable[[], bool], complaint: str) -> None:
+        WebDriverWait(self.browser, PATIENCE).until(lambda _: true(), complaint)
+
     def see(self, part: str, text: str) -> None:
         """Wait until a part of the page holds a text."""
-        WebDriverWait(self.browser, PATIENCE).until(
-            lambda _: text in self.text(part),
-            f'#{part} never said {text!r} but: {self.text(part)!r}')
+        self.wait_until(lambda: text in self.text(part), f'#{part} never said {text!r}.')
 
     def text(self, part: str) -> str:
         # By script, as a part can be replaced between finding and reading it.
@@ -50,17 +54,13 @@ class Visit:
             'return document.querySelector("#picture img")?.src ?? ""')
 
     def see_another_picture(self, than: str) -> None:
-        WebDriverWait(self.browser, PATIENCE).until(
-            lambda _: self.picture() not in ('', than), 'The picture never changed.')
+        self.wait_until(lambda: self.picture() not in ('', than), 'The picture never changed.')
 
     def slide(self, part: str, *keys: str) -> None:
         self.browser.find_element(By.CSS_SELECTOR, f'#{part} input[type=range]').send_keys(*keys)
 
     def click(self, text: str, kind: str) -> None:
-        # A tab also has a twin that is not to be seen.
-        shown = [part for part in self.browser.find_elements(
-            By.XPATH, f'//{kind}[normalize-space()="{text}"]') if part.is_displayed()]
-        shown[0].click()
+        self.browser.find_element(By.XPATH, f'//{kind}[normalize-space()="{text}"]').click()
 
 
 def first_sight(visit: Visit) -> None:
@@ -83,8 +83,7 @@ def fewer_patches_cost_less(visit: Visit) -> None:
 
 def a_threshold_above_the_entropy_takes_no_patches(visit: Visit) -> None:
     visit.click('by uncertainty', 'label')
-    WebDriverWait(visit.browser, PATIENCE).until(
-        lambda browser: browser.find_elements(By.CSS_SELECTOR, '#threshold input[type=range]'))
+    visit.wait_until(lambda: visit.text('threshold'), 'There is no slider of the threshold.')
     visit.slide('threshold', Keys.END)
     visit.see('cost', '0 of 529 cells')
     visit.click('the same for every image', 'label')
@@ -98,37 +97,32 @@ def another_test_image_is_another_picture(visit: Visit) -> None:
 
 
 def a_drawn_digit_is_recognised(visit: Visit) -> None:
-    visit.click('Draw', 'button')
-    visit.see('cost', '3 of 529 cells')
-    board = WebDriverWait(visit.browser, PATIENCE).until(
-        lambda browser: browser.find_element(By.CSS_SELECTOR, '#board canvas'))
-    time.sleep(2)  # the board takes no strokes before it is laid out
-    before = visit.picture()
-    # A one: a stroke of a third of the board, as long as the digits of the training images.
+    visit.click('Draw', TAB)
+    visit.see('cost', 'Nothing to look at yet')
+    board = visit.browser.find_element(By.CSS_SELECTOR, '#board canvas')
+    # A one: a stroke of a quarter of the board, as long as the digits of the training images.
     scale = board.size['width'] / 400
     mouse = ActionChains(visit.browser, duration=50)
     mouse.move_to_element_with_offset(board, round(10 * scale), round(-35 * scale)).click_and_hold()
     for _ in range(8):
         mouse.move_by_offset(round(-2 * scale), round(9 * scale))
     mouse.release().perform()
-    visit.see_another_picture(before)
+    visit.see('cost', '3 of 529 cells')
     visit.see('labels', '1 - one')
+    visit.wait_until(lambda: max(map(int, re.findall(r'(\d+)%', visit.text('labels')))) > 50,
+                     'It is not sure of a plain stroke.')
 
 
 def an_upload_is_looked_at_in_its_own_size(visit: Visit) -> None:
-    visit.click('Image', 'button')
-    # 24 × 48 cells: (110 - 11) // 4 = 24 with the middle rows of no image
+    visit.click('Image', TAB)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'upload.png')
         Image.fromarray(np.full((111, 203), 90, np.uint8)).save(path)
-        clear = visit.browser.find_elements(By.CSS_SELECTOR, '#image button[aria-label="Clear"]')
-        if clear:
-            clear[0].click()
+        visit.browser.find_element(By.CSS_SELECTOR, '#image [aria-label="Clear"]').click()
         upload = WebDriverWait(visit.browser, PATIENCE).until(
             lambda browser: browser.find_element(By.CSS_SELECTOR, '#image input[type=file]'))
         upload.send_keys(str(path))
-        rows, columns = ((((length - 7) // 2 + 1) - 3) // 2 + 1 for length in (111, 203))
-        visit.see('cost', f'3 of {rows * columns} cells')
+        visit.see('cost', f'3 of {26 * 49} cells')  # of 11 pixels, 4 from one to the next
 
 
 STEPS = (first_sight, fewer_patches_cost_less, a_threshold_above_the_entropy_takes_no_patches,
