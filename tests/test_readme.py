@@ -10,9 +10,25 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'<!-- run by tests/test_readme.py -->\n```python\n(.*?)```', README, re.DOTALL)
 
 
+def block(word: str) -> str:
+    """The block in which a word stands."""
+    found, = (block for block in BLOCKS if word in block)
+    return found
+
+
+def test_the_prediction_is_what_the_comments_say(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block('DCNInferencer'), names)
+    result = names['result']
+    assert f"{result['pred_label']}, {result['pred_score']:.3f}" == '7, 1.000'
+    assert result['patch_bboxes'].shape == (8, 4) and result['saliency'].shape == (23, 23)
+    assert result['cost']['total'] == 19330860
+
+
 def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, mnist_root):
     config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
-    config.write_text(BLOCKS[0])
+    config.write_text(block('_base_'))
     assert Config.fromfile(config).default_scope == 'mmpretrain'
     printed = run_python('tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
                          f'train_dataloader.dataset.data_root={mnist_root}',
@@ -23,7 +39,7 @@ def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, m
 
 def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
     names = {}
-    exec(BLOCKS[1], names)
+    exec(block('EntropyGradient'), names)
     assert names['saliency'].shape == (2, 14, 14)
     assert names['cells'].shape == (2, 5)
 

@@ -131,10 +131,10 @@ class DCNInferencer(BaseInferencer):
         # A bar that an error leaves open would go on drawing itself.
         with closing(batches):
             for start in batches:
-                some = inputs[start:start + batch_size]
-                preds = [pred for data in self.preprocess(some, batch_size)
+                batch = slice(start, start + batch_size)
+                preds = [pred for data in self.preprocess(inputs[batch], batch_size)
                          for pred in self.forward(data)]
-                self.visualize(some, preds, names=names[start:], **visualize_kwargs)
+                self.visualize(inputs[batch], preds, names=names[batch], **visualize_kwargs)
                 results.extend(self.postprocess(preds, None, return_datasamples))
         return results
 
@@ -224,7 +224,8 @@ class DCNInferencer(BaseInferencer):
                 raise TypeError('An image is a path or a numpy array, got '
                                 f'{type(input_).__name__}.')
             if not isinstance(input_, np.ndarray) and not os.path.isfile(input_):
-                raise FileNotFoundError(f'The image {input_} is not there.')
+                wrong = 'is a folder; pass it alone' if os.path.isdir(input_) else 'is not there'
+                raise FileNotFoundError(f'The image {input_} {wrong}.')
         return [input_ if isinstance(input_, np.ndarray) else os.fspath(input_)
                 for input_ in inputs]
 
@@ -245,8 +246,8 @@ class DCNInferencer(BaseInferencer):
         """An array as a loader would give it; (H, W, 1) becomes (H, W)."""
         given = '×'.join(map(str, array.shape)) or 'a scalar'
         if array.ndim not in (2, 3) or array.size == 0:
-            raise ValueError(f'An array must be one image of (H, W) or (H, W, C), got {given}; pass '
-                             'several as a list.')
+            raise ValueError(f'An array must be one image of (H, W) or (H, W, C), got {given}; '
+                             'pass several as a list.')
         if array.dtype != np.uint8:
             raise ValueError(f'An array must hold uint8, 0 to 255, got {array.dtype}.')
         channels = 1 if array.ndim == 2 else array.shape[2]

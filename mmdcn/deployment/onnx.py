@@ -1,6 +1,6 @@
 """A classifier as one ONNX graph, from raw images to what it says and where it looked."""
 import copy
-from typing import Dict, Tuple
+from typing import Dict
 
 import onnx_ir
 import onnxruntime
@@ -12,7 +12,6 @@ from torch import nn
 from mmdcn.models import (
     DCNClassifier,
     OracleCells,
-    PatchExtractor,
     RandomCells,
     SequenceHead,
     TopKSelector,
@@ -75,10 +74,6 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
     """
     _check_parts(model)
     model = copy.deepcopy(model).eval()
-    extractor = getattr(model, 'patch_extractor', None)
-    if type(extractor) is PatchExtractor:
-        model.patch_extractor = _GatheredPatches(
-            size=extractor.size, stride=extractor.stride, offset=extractor.offset)
     graph = RawToOutputs(model).eval()
     with torch.no_grad():
         program = torch.onnx.export(
@@ -147,22 +142,6 @@ def _check_parts(model: nn.Module) -> None:
     if isinstance(model, DCNClassifier) and type(selector) is not TopKSelector:
         raise ValueError(f'{type(selector).__name__} may choose another number of patches for each '
                          'image, which the graph has no room for: choose TopKSelector.')
-
-
-class _GatheredPatches(PatchExtractor):
-    """Reads the patches pixel by pixel: without views, all windows would be copied first."""
-
-    def forward(self, images: torch.Tensor, cells: torch.Tensor,
-                grid: Tuple[int, int]) -> torch.Tensor:
-        covered = self.cover(images, grid)
-        width = covered.size(3)
-        first = (cells // grid[1] * (self.stride[0] * width)
-                 + cells % grid[1] * self.stride[1])  # (N, k), a patch's top left pixel
-        rows, columns = map(torch.arange, self.size)
-        window = (rows.unsqueeze(1) * width + columns).view(1, 1, -1)
-        pixels = (first.unsqueeze(2) + window).flatten(1).unsqueeze(1)  # (N, 1, k·ph·pw)
-        patches = covered.flatten(2).gather(2, pixels.expand(-1, images.size(1), -1))
-        return patches.unflatten(2, (-1, *self.size)).transpose(1, 2).flatten(0, 1)
 
 
 def _fix_shapes(model: onnx_ir.Model) -> None:

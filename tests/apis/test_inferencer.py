@@ -274,7 +274,7 @@ def write(path: Path, content: bytes) -> str:
 
 @pytest.mark.parametrize('make, error, match', [
     (lambda folder: str(folder / 'no.png'), FileNotFoundError, 'The image .*no.png is not there'),
-    (lambda folder: [str(folder)], FileNotFoundError, 'is not there'),
+    (lambda folder: [DEMO, folder], FileNotFoundError, 'is a folder; pass it alone'),
     (lambda folder: folder, ValueError, 'The folder .* holds no images'),
     (lambda folder: write(folder / 'a.png', b'no image'), ValueError,
      'The image .*a.png is cut or cannot be read'),

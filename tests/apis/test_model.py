@@ -141,3 +141,9 @@ def test_a_checkpoint_of_another_model_is_refused():
 def test_what_is_no_model_is_refused(model, error, match):
     with pytest.raises(error, match=match):
         mmdcn.get_model(model)
+
+
+def test_the_package_offers_what_its_apis_offer():
+    assert mmdcn.DCNInferencer is mmdcn.apis.DCNInferencer
+    with pytest.raises(AttributeError, match="module 'mmdcn' has no attribute 'nothing'"):
+        mmdcn.nothing  # noqa: B018

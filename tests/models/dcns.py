@@ -19,7 +19,7 @@ def build_dcn(**parts) -> torch.nn.Module:
         patch_extractor=dict(type='PatchExtractor', size=14, stride=4, offset=-1),
         hint=dict(type='HintLoss'))
     for name, options in parts.items():
-        cfg[name] = {**cfg.get(name, {}), **options}
+        cfg[name] = {**cfg.get(name, {}), **options} if isinstance(options, dict) else options
     model = MODELS.build(cfg)
     stir_statistics(model)
     return model

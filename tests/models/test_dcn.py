@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmdcn.models import DCNClassifier, PatchExtractor
@@ -193,19 +194,64 @@ def test_parts_can_be_modules_and_towers_can_give_tensors(images):
         assert torch.equal(assembled(images), built(images))
 
 
-def test_a_patch_that_leaves_a_map_is_named(images):
-    dcn = build_dcn(patch_extractor=dict(size=18))
+def test_a_patch_that_leaves_a_map_is_averaged(images):
+    dcn = build_dcn(patch_extractor=dict(size=18)).eval()
+    patches = torch.rand(5, 1, 18, 18)
+    with torch.no_grad():
+        assert dcn(images).shape == (len(images), 10)
+        assert dcn.fine(patches)[-1].shape == (5, 24, 2, 2)
+        torch.testing.assert_close(dcn.describe(patches), dcn.fine(patches)[-1].mean((2, 3)))
+
+
+def test_a_patch_that_leaves_a_map_where_one_vector_is_needed_is_named(images):
+    dcn = build_dcn()
+    dcn.patch_extractor = PatchExtractor(size=18, stride=4)
     with pytest.raises(ValueError, match='SwapRefine needs one fine vector a patch, but the fine '
-                                         'tower leaves a 2×2 map of each: change the size of the '
-                                         'PatchExtractor'):
+                                         'tower leaves a 2×2 map of each: give the DCNClassifier a '
+                                         'fine_neck such as GlobalAveragePooling'):
         dcn(images)
 
 
-def test_a_patch_too_small_for_the_fine_tower_is_named(images):
-    dcn = build_dcn(patch_extractor=dict(size=12))
+def test_a_patch_too_small_for_the_fine_tower_is_named():
     with pytest.raises(ValueError, match='ClutteredMNISTFine needs an input of at least 14×14 '
                                          r'pixels, got 12×12: enlarge the image \(or the patch\)'):
-        dcn(images)
+        build_dcn(patch_extractor=dict(size=12))
+
+
+def test_patches_without_a_stride_are_centred_on_what_the_coarse_tower_sees(images):
+    given = build_dcn().patch_extractor
+    cfg = dict(type='PatchExtractor', size=14)
+    found = DCNClassifier(
+        coarse=dict(type='ClutteredMNISTCoarse'), fine=dict(type='ClutteredMNISTFine'),
+        head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+        selector=dict(type='TopKSelector', k=8), patch_extractor=cfg).patch_extractor
+    assert (found.stride, found.offset) == (given.stride, given.offset) == ((4, 4), (-1, -1))
+    with pytest.raises(ValueError, match='an offset but no stride: give both, or neither'):
+        DCNClassifier(
+            coarse=dict(type='ClutteredMNISTCoarse'), fine=dict(type='ClutteredMNISTFine'),
+            head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+            selector=dict(type='TopKSelector', k=8), patch_extractor=dict(offset=1, **cfg))
+
+
+def test_the_coarse_tower_sees_a_small_image_and_patches_come_from_the_large_one(images):
+    large = F.interpolate(images, scale_factor=4, mode='nearest')  # of which a quarter is images
+    dcn = build_dcn(coarse_scale=.25, patch_extractor=dict(size=14, stride=16, offset=15)).eval()
+    with torch.no_grad():
+        seen = dcn.extract_feat(large)
+        small = dcn.shrink(large)
+        torch.testing.assert_close(seen.coarse, dcn.coarse(small)[-1])
+        assert small.shape == images.shape
+        for image, cells, fine in zip(large, seen.cells, seen.fine):
+            for cell, vector in zip(cells.tolist(), fine):
+                i, j = divmod(cell, 23)
+                patch = image[None, :, 16 * i + 15:16 * i + 29, 16 * j + 15:16 * j + 29]
+                torch.testing.assert_close(vector, dcn.fine(patch)[-1].flatten())
+
+
+@pytest.mark.parametrize('scale', [0, -1, 1.5])
+def test_a_scale_beyond_the_image_is_named(scale):
+    with pytest.raises(ValueError, match=r'coarse_scale=...\) is the share .* within \(0, 1\]'):
+        build_dcn(coarse_scale=scale)
 
 
 def test_towers_of_different_channels_are_named(images):

@@ -1,3 +1,6 @@
+from fractions import Fraction
+from math import floor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -55,6 +58,31 @@ def test_a_patch_is_a_plain_slice_whatever_the_geometry(data):
         [[left, top, left + size[1], top + size[0]]]]
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_patches_a_fraction_apart_begin_at_the_nearest_pixel(data):
+    stride = data.draw(st.fractions(1, 6, max_denominator=8))
+    offset = data.draw(st.fractions(-5, 5, max_denominator=8))
+    image, cells = torch.rand(1, 3, 11, 17), torch.arange(12).unsqueeze(0)
+    extractor = PatchExtractor(size=(4, 3), stride=float(stride), offset=float(offset))
+    patches = extractor(image, cells, (3, 4))
+    for cell, patch, box in zip(range(12), patches, extractor.boxes(cells, (3, 4))[0].tolist()):
+        top, left = (floor(step * stride + offset + Fraction(1, 2)) for step in divmod(cell, 4))
+        assert torch.equal(patch, window(image[0], top, left, 4, 3))
+        assert box == [left, top, left + 3, top + 4]
+
+
+def test_patches_of_a_batch_are_those_of_its_images_and_keep_their_type():
+    images = torch.randint(256, (3, 2, 40, 30), dtype=torch.uint8)
+    extractor = PatchExtractor(size=9, stride=4, offset=-3)
+    cells = torch.stack([torch.randperm(70)[:5] for _ in images])
+    apart = [extractor(image[None], own[None], (10, 7)) for image, own in zip(images, cells)]
+    together = extractor(images, cells, (10, 7))
+    assert together.dtype == torch.uint8 and torch.equal(together, torch.cat(apart))
+    unlike_strides = images.to(memory_format=torch.channels_last)
+    assert torch.equal(extractor(unlike_strides, cells, (10, 7)), together)
+
+
 def test_no_cells_give_no_patches():
     extractor = PatchExtractor(size=14, stride=4, offset=-1)
     cells = torch.empty(3, 0, dtype=torch.int64)
@@ -65,7 +93,7 @@ def test_no_cells_give_no_patches():
 @pytest.mark.parametrize('option, value', [('size', 0), ('stride', (4, -1))])
 def test_sizes_and_strides_must_be_positive(option, value):
     with pytest.raises(ValueError, match=rf'PatchExtractor\({option}=...\) counts pixels and must '
-                                         'be at least 1'):
+                                         'be (at least 1|positive), got'):
         PatchExtractor(**{'size': 14, 'stride': 4, option: value})
 
 

@@ -1,9 +1,9 @@
 """Make the file of a trained model that others get: weights, config and names of classes.
 
-    python tools/model_converters/publish_model.py work_dirs/NAME/epoch_4.pth --out checkpoints/NAME.pth
+    python tools/model_converters/publish_model.py work_dirs/NAME/epoch_4.pth --out NAME.pth
 
-The optimizer and the log are left out, and so are the settings of the run that say where it was. The
-file's name gets the first eight digits of its SHA-256, as those of MMPretrain have.
+The optimizer and the log are left out, and so are the settings of the run that say where it was.
+The file's name gets the first eight digits of its SHA-256, as those of MMPretrain have.
 """
 import argparse
 import hashlib

@@ -1,13 +1,17 @@
 from typing import List, NamedTuple, Optional, Sequence, Union
 
 import torch
+import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.evaluation.functional import patch_hit
+from mmdcn.models.necks import SwapRefine
 from mmdcn.models.patches.cells import Cells, by_image, indices, split_images
 from mmdcn.registry import MODELS
+
+from .fitting import centred_patches, fitting_neck
 
 
 class Glance(NamedTuple):
@@ -34,41 +38,84 @@ class DCNClassifier(BaseClassifier):
         fine: Backbone f_f for patches, (M, C, ph, pw) -> (M, D, h, w).
         head: Top layers g, with ``entropy`` where the saliency needs it.
         selector: Saliency map and the coarse prediction's entropy, if known, -> flat cells.
-        patch_extractor: Images and cells -> patches.
+        patch_extractor: Images and cells -> patches. Where a config gives no ``stride``, patches
+            are centred on what the coarse tower's cells see, which is found out by running it.
+        coarse_scale: What the coarse tower sees is the image shrunk to this share of its height
+            and width; patches are cut from the image itself.
+        fine_neck: The fine tower's map of a patch -> what the neck takes, (M, D) or (M, D, h, w).
+            If None and the neck is a ``SwapRefine``, a map larger than 1×1 is averaged, and where
+            channels differ a linear layer gives it those of the coarse map.
         saliency: Coarse map, head and data samples, where there are any, -> saliency map and,
             if it comes along, the entropy.
         neck: Coarse map, fine vectors and cells -> refined map.
         hint: Distance between coarse and fine vectors; its ``loss_weight`` is λ.
-        data_preprocessor: As in MMPretrain's ``ImageClassifier``.
+        data_preprocessor: As in MMPretrain's ``ImageClassifier``; with ``LateNormalization``,
+            images are normalised after they are shrunk and patches after they are cut.
         init_cfg: MMEngine's initialisation.
+
+    Raises:
+        ValueError: ``coarse_scale`` is not within (0, 1], or a tower had to be run to find out
+            what it gives and failed or gave no map.
     """
 
     def __init__(self, *, coarse: dict, fine: dict, head: dict, selector: dict,
                  patch_extractor: dict, saliency: dict = dict(type='mmdcn.EntropyGradient'),
                  neck: dict = dict(type='mmdcn.SwapRefine'),
-                 hint: dict = dict(type='mmdcn.HintLoss'),
+                 hint: dict = dict(type='mmdcn.HintLoss'), coarse_scale: float = 1.,
+                 fine_neck: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None):
         preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
         super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
+        if not 0 < coarse_scale <= 1:
+            raise ValueError('DCNClassifier(coarse_scale=...) is the share of an image\'s height '
+                             f'and width that the coarse tower sees, within (0, 1], got '
+                             f'{coarse_scale}.')
+        self.coarse_scale = coarse_scale
         self.coarse = _build(coarse)
         self.fine = _build(fine)
         self.head = _build(head)
         self.saliency = _build(saliency)
         self.selector = _build(selector)
+        if isinstance(patch_extractor, dict) and 'stride' not in patch_extractor:
+            patch_extractor = centred_patches(patch_extractor, self.coarse, coarse_scale)
         self.patch_extractor = _build(patch_extractor)
         self.neck = _build(neck)
+        if fine_neck is None and isinstance(self.neck, SwapRefine):
+            fine_neck = fitting_neck(self.coarse, self.fine, self.patch_extractor.size)
+        self.fine_neck = None if fine_neck is None else _build(fine_neck)
         self.hint = _build(hint)
 
     def extract_feat(self, images: torch.Tensor,
                      data_samples: Optional[List[DataSample]] = None) -> Glance:
         """Look at (N, C, H, W) images, coarsely and then at the salient patches again."""
-        coarse = _last_map(self.coarse(images))
+        coarse = _last_map(self.coarse(self.normalize(self.shrink(images))))
         saliency, entropy = self.saliency(coarse, self.head, data_samples)
         cells = self.selector(saliency, entropy)
-        patches = self.patch_extractor(images, cells, coarse.shape[-2:])
-        fine = by_image(_vectors(_last_map(self.fine(patches))), cells)
+        patches = self.normalize(self.patch_extractor(images, cells, coarse.shape[-2:]))
+        fine = by_image(self.describe(patches), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
         return Glance(coarse, saliency, entropy, cells, fine, refined)
+
+    def shrink(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> (N, C, H·scale, W·scale), what the coarse tower sees."""
+        if self.coarse_scale == 1:
+            return images
+        if images.is_cuda:  # where torch shrinks floats only
+            images = images.float()
+        return F.interpolate(images, scale_factor=self.coarse_scale, mode='bilinear',
+                             antialias=True)
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Images or patches as a tower wants them, where the data preprocessor left that open."""
+        late = getattr(self.data_preprocessor, 'normalize', None)
+        return images if late is None else late(images)
+
+    def describe(self, patches: torch.Tensor) -> torch.Tensor:
+        """(M, C, ph, pw) -> (M, D) fine vectors, or (M, D, h, w) maps for the neck to take."""
+        fine = _last_map(self.fine(patches))
+        if self.fine_neck is not None:
+            fine = _last_map(self.fine_neck(fine))
+        return fine.flatten(1) if fine.shape[2:] == (1, 1) else fine
 
     def forward(self, inputs: torch.Tensor, data_samples: Optional[List[DataSample]] = None,
                 mode: str = 'tensor') -> Union[torch.Tensor, dict, List[DataSample]]:
@@ -155,8 +202,3 @@ def _build(part: Union[dict, nn.Module]) -> nn.Module:
 def _last_map(features: Union[torch.Tensor, Sequence[torch.Tensor]]) -> torch.Tensor:
     """A backbone of MMPretrain gives a tuple, a plain module a tensor."""
     return features if isinstance(features, torch.Tensor) else features[-1]
-
-
-def _vectors(fine: torch.Tensor) -> torch.Tensor:
-    """(M, D, 1, 1) -> (M, D); a larger map stays."""
-    return fine.flatten(1) if fine.shape[2:] == (1, 1) else fine

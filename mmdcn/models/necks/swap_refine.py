@@ -29,10 +29,11 @@ class SwapRefine(nn.Module):
         if fine.dim() > 3:
             raise ValueError(
                 f'SwapRefine needs one fine vector a patch, but the fine tower leaves a '
-                f'{fine.size(-2)}×{fine.size(-1)} map of each: change the size of the '
-                'PatchExtractor to what the fine tower reduces to 1×1.')
+                f'{fine.size(-2)}×{fine.size(-1)} map of each: give the DCNClassifier a fine_neck '
+                'such as GlobalAveragePooling, or patches that the fine tower reduces to 1×1.')
         if fine.size(-1) != coarse.size(1):
             raise ValueError(
                 f'SwapRefine needs towers of equal channels, but the coarse tower gives '
-                f'{coarse.size(1)} and the fine tower {fine.size(-1)}: change one of them.')
+                f'{coarse.size(1)} and the fine tower {fine.size(-1)}: change one of them, or give '
+                'the DCNClassifier a fine_neck such as LinearNeck.')
         return replace_cells(coarse, cells, fine)

@@ -1,7 +1,6 @@
-from typing import Union
+from typing import Tuple, Union
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from mmdcn.registry import MODELS
@@ -9,66 +8,70 @@ from mmdcn.registry import MODELS
 from .cells import Cells, PackedCells, indices
 from .geometry import Pair, to_pair
 
+Number = Union[int, float]
+
 
 @MODELS.register_module()
 class PatchExtractor(nn.Module):
     """Cuts the patches X^s of the chosen cells out of the image (§2.1).
 
     The patch of cell (i, j) is the window of ``size`` pixels whose top left is
-    ``stride * (i, j) + offset``, zero where it leaves the image. All options are in pixels,
-    either one number or (vertical, horizontal).
+    ``stride * (i, j) + offset``, to the nearest pixel, zero where it leaves the image. All
+    options are in pixels, either one number or (vertical, horizontal).
 
     Args:
         size: Height and width of a patch.
         stride: Pixels between the patches of neighbouring cells, which is the coarse
-            tower's stride.
-        offset: Top left pixel of the patch of cell (0, 0). The coarse tower's offset less the
+            tower's stride, over the scale at which it sees the image.
+        offset: Top left of the patch of cell (0, 0). The coarse tower's offset less the
             context that the fine tower gets beyond the cell at the top and the left.
 
     Raises:
         ValueError: ``size`` or ``stride`` is not positive.
     """
 
-    def __init__(self, *, size: Union[int, Pair], stride: Union[int, Pair],
-                 offset: Union[int, Pair] = 0):
+    def __init__(self, *, size: Union[int, Pair], stride: Union[Number, Tuple[Number, Number]],
+                 offset: Union[Number, Tuple[Number, Number]] = 0):
         super().__init__()
         self.size = to_pair(size)
-        self.stride = to_pair(stride)
-        self.offset = to_pair(offset)
-        for option in ('size', 'stride'):
-            if min(getattr(self, option)) < 1:
-                raise ValueError(f'PatchExtractor({option}=...) counts pixels and must be at '
-                                 f'least 1, got {getattr(self, option)}.')
+        self.stride = to_pair(stride, (int, float))
+        self.offset = to_pair(offset, (int, float))
+        for option, least in (('size', 'at least 1'), ('stride', 'positive')):
+            if min(getattr(self, option)) <= 0:
+                raise ValueError(f'PatchExtractor({option}=...) counts pixels and must be '
+                                 f'{least}, got {getattr(self, option)}.')
 
     def forward(self, images: torch.Tensor, cells: Cells, grid: Pair) -> torch.Tensor:
         """Cut the patches out of the images, in one gather.
 
+        Neither the image nor all of its windows are copied on the way.
+
         Args:
-            images: (N, C, H, W).
+            images: (N, C, H, W), of any type.
             cells: (N, k) int64, flat row-major indices into the coarse map, or P packed ones.
             grid: (s1, s2), the size of the coarse map.
 
         Returns:
             Tensor: (N·k, C, ph, pw) or (P, C, ph, pw), the patches of the first image first.
         """
-        windows = self.cover(images, grid).unfold(2, self.size[0], self.stride[0]).unfold(
-            3, self.size[1], self.stride[1])  # (N, C, s1 or more, s2 or more, ph, pw), a view
-        if isinstance(cells, PackedCells):
-            row, column = cells.cell // grid[1], cells.cell % grid[1]
-            return windows[cells.image, :, row, column]
-        image = torch.arange(images.size(0), device=cells.device).unsqueeze(1)
-        row, column = cells // grid[1], cells % grid[1]
-        return windows[image, :, row, column].flatten(0, 1)
+        (count, channels, height, width), device = images.shape, images.device
+        image = (cells.image if isinstance(cells, PackedCells)
+                 else torch.arange(count, device=device).unsqueeze(1))  # (P, ) or (N, 1)
+        top, left = self._corners(indices(cells), grid)  # (P, ) or (N, k), as "..." below
+        rows = top.unsqueeze(-1) + torch.arange(self.size[0], device=device)  # (..., ph)
+        columns = left.unsqueeze(-1) + torch.arange(self.size[1], device=device)
+        nearest_rows, nearest_columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        planes = image.unsqueeze(-1) * channels + torch.arange(channels, device=device)
+        pixels = planes.unsqueeze(-1) * height + nearest_rows.unsqueeze(-2)  # (..., C, ph)
+        pixels = pixels.unsqueeze(-1) * width + nearest_columns[..., None, None, :]
+        inside = (rows == nearest_rows).unsqueeze(-1) & (columns == nearest_columns).unsqueeze(-2)
+        patches = images.reshape(-1).index_select(0, pixels.flatten()).view(pixels.shape)
+        return (patches * inside.unsqueeze(-3)).flatten(0, -4)
 
-    def cover(self, images: torch.Tensor, grid: Pair) -> torch.Tensor:
-        """Pad images to what the patches of all cells cover, from the first patch's corner on."""
-        (top, bottom), (left, right) = (
-            (max(-offset, 0),
-             torch.sym_max(stride * (cells_across - 1) + offset + size - length, 0))
-            for offset, stride, cells_across, size, length
-            in zip(self.offset, self.stride, grid, self.size, images.shape[-2:]))
-        padded = F.pad(images, (left, right, top, bottom))
-        return padded[..., max(self.offset[0], 0):, max(self.offset[1], 0):]
+    def _corners(self, cells: torch.Tensor, grid: Pair) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Top and left pixels of the patches, int64."""
+        return (_nearest(cells // grid[1] * self.stride[0] + self.offset[0]),
+                _nearest(cells % grid[1] * self.stride[1] + self.offset[1]))
 
     def boxes(self, cells: Cells, grid: Pair) -> torch.Tensor:
         """Pixel boxes of the patches.
@@ -81,13 +84,15 @@ class PatchExtractor(nn.Module):
             Tensor: (N, k, 4) or (P, 4) int64, (x1, y1, x2, y2) with x2 and y2 just outside; a
             patch at the border can reach outside the image.
         """
-        cells = indices(cells)
-        y1 = cells // grid[1] * self.stride[0] + self.offset[0]
-        x1 = cells % grid[1] * self.stride[1] + self.offset[1]
+        y1, x1 = self._corners(indices(cells), grid)
         return torch.stack((x1, y1, x1 + self.size[1], y1 + self.size[0]), dim=-1)
 
     def extra_repr(self) -> str:
         return f'size={self.size}, stride={self.stride}, offset={self.offset}'
+
+
+def _nearest(position: torch.Tensor) -> torch.Tensor:
+    return (position + .5).floor().long() if position.is_floating_point() else position
 
 
 def gather_cells(feature_map: torch.Tensor, cells: Cells) -> torch.Tensor:

@@ -1,5 +1,5 @@
 """Which pixels a cell of a feature map sees."""
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Tuple, Union
 
 import torch
 from torch import nn
@@ -9,17 +9,18 @@ Pair = Tuple[int, int]
 _WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def to_pair(value) -> Pair:
+def to_pair(value, kind: Union[type, Tuple[type, ...]] = int) -> Pair:
     """``3`` -> ``(3, 3)``; a pair of (vertical, horizontal) stays as it is.
 
     Raises:
-        ValueError: Neither an integer nor a pair of them.
+        ValueError: Neither a number of that kind nor a pair of them.
     """
-    pair = (value, value) if isinstance(value, int) else value
+    pair = (value, value) if isinstance(value, kind) else value
     if (not isinstance(pair, (tuple, list)) or len(pair) != 2
-            or not all(isinstance(length, int) for length in pair)):
-        raise ValueError(f'A size in pixels or cells is one integer or (vertical, horizontal), got '
-                         f'{value!r}.')
+            or not all(isinstance(length, kind) for length in pair)):
+        name = 'integer' if kind is int else 'number'
+        raise ValueError(f'A length in pixels or cells is one {name} or (vertical, horizontal), '
+                         f'got {value!r}.')
     return tuple(pair)
 
 

@@ -1,0 +1,49 @@
+"""What joins two towers that were not made for each other."""
+import math
+from typing import Optional, Union
+
+from torch import nn
+
+from mmdcn.models.patches.geometry import Pair, to_pair
+from mmdcn.models.patches.probe import SHORT, cell_centres, feature_shape
+
+
+def centred_patches(patch_extractor: dict, coarse: nn.Module, scale: float) -> dict:
+    """Complete a config with the stride and offset of patches centred on what cells see.
+
+    Args:
+        patch_extractor: Config with a ``size``.
+        coarse: Coarse tower.
+        scale: At which it sees the image.
+
+    Raises:
+        ValueError: There is an offset without a stride, or the tower can't be tried.
+    """
+    if 'offset' in patch_extractor:
+        raise ValueError('patch_extractor has an offset but no stride: give both, or neither for '
+                         'patches centred on what the coarse tower sees.')
+    centres = cell_centres(coarse)
+    stride = tuple(_whole(step / scale) for step in centres.stride)
+    offset = tuple(centre / scale - length / 2 for centre, length
+                   in zip(centres.first, to_pair(patch_extractor['size'])))
+    if all(isinstance(step, int) for step in stride):  # then all corners are rounded alike
+        offset = tuple(math.floor(corner + .5) for corner in offset)
+    return {**patch_extractor, 'stride': stride, 'offset': offset}
+
+
+def fitting_neck(coarse: nn.Module, fine: nn.Module, patch_size: Pair) -> Optional[dict]:
+    """What makes one vector with the coarse map's channels of a patch's fine map, if needed.
+
+    Raises:
+        ValueError: A tower can't be tried.
+    """
+    channels = feature_shape(coarse, (SHORT, SHORT))[0]
+    fine_channels, *cells = feature_shape(fine, patch_size)
+    if fine_channels != channels:
+        return dict(type='mmpretrain.LinearNeck', in_channels=fine_channels,
+                    out_channels=channels, gap_dim=2)
+    return None if cells == [1, 1] else dict(type='mmpretrain.GlobalAveragePooling')
+
+
+def _whole(number: float) -> Union[int, float]:
+    return round(number) if math.isclose(number, round(number), rel_tol=1e-9) else number

@@ -1,0 +1,3 @@
+from .late_normalization import LateNormalization
+
+__all__ = ['LateNormalization']

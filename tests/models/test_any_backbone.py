@@ -1,0 +1,90 @@
+"""Any two backbones of MMPretrain as towers."""
+import runpy
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+
+from mmdcn.models.patches.probe import feature_shape
+from mmdcn.registry import MODELS
+from mmdcn.utils.build import build_model
+
+from ..conftest import ROOT
+from .dcns import labelled
+
+cost_of = runpy.run_path(str(ROOT / 'tools' / 'analysis_tools' / 'get_cost.py'))['cost_of']
+
+MOBILE = dict(type='MobileNetV3', arch='small')
+RESNET = dict(type='ResNet', depth=18, base_channels=16, stem_channels=16)
+PAIRS = {
+    'mobile net and residual net': (MOBILE, RESNET),
+    'residual net in both': (RESNET, RESNET),
+    'shuffle net and transformer': (
+        dict(type='ShuffleNetV2', widen_factor=.5),
+        dict(type='VisionTransformer', arch='deit-tiny', img_size=64, out_type='featmap')),
+    'transformer and mobile net': (
+        dict(type='VisionTransformer', arch='deit-tiny', img_size=64, out_type='featmap'),
+        dict(type='MobileNetV2', widen_factor=.25)),
+    'ConvNeXt and windowed transformer': (
+        dict(type='ConvNeXt', arch='atto', gap_before_final_norm=False),
+        dict(type='SwinTransformer', arch=dict(embed_dims=24, depths=[1, 1, 1, 1],
+                                               num_heads=[1, 1, 2, 2]), pad_small_map=True)),
+    'EfficientNet and VGG': (dict(type='EfficientNet', arch='b0'), dict(type='VGG', depth=11)),
+    'RegNet and pooling transformer': (
+        dict(type='RegNet', arch='regnetx_400mf'), dict(type='PoolFormer', arch='s12')),
+    'mobile transformer and dense net': (
+        dict(type='MobileViT', arch='xx_small'), dict(type='DenseNet', arch='121')),
+    'own coarse tower and residual net': (
+        dict(type='ClutteredMNISTCoarse'), dict(type='ResNet_CIFAR', depth=18, in_channels=1,
+                                                base_channels=8, stem_channels=8)),
+}
+
+
+def dcn_of(coarse, fine, **options) -> dict:
+    init_default_scope('mmdcn')
+    tower = MODELS.build(coarse)
+    channels = feature_shape(tower, (224, 224))[0]
+    return dict(
+        type='DCNClassifier', coarse=coarse, fine=fine, coarse_scale=.5,
+        selector=dict(type='TopKSelector', k=3),
+        patch_extractor=dict(type='PatchExtractor', size=64),
+        head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=channels, mid_channels=16,
+                  kernel_size=1, stride=1),
+        hint=dict(type='HintLoss', loss_weight=.1), **options)
+
+
+@pytest.mark.parametrize('towers', PAIRS.values(), ids=PAIRS)
+def test_a_pair_learns_predicts_and_is_counted(towers, tmp_path):
+    model = dcn_of(*towers)
+    cfg = Config(dict(default_scope='mmdcn', model=model))
+    dcn = build_model(cfg)
+    channels = 1 if towers[0]['type'] == 'ClutteredMNISTCoarse' else 3
+    images, samples = torch.rand(2, channels, 192, 256), labelled(2)
+
+    dcn.train()
+    loss, logged = dcn.parse_losses(dcn.loss(images, samples))
+    loss.backward()
+    assert loss.isfinite() and logged['hint_distance'] > 0
+    left_out = [name for name, weight in dcn.named_parameters()
+                if weight.requires_grad and weight.grad is None]
+    assert left_out == []
+
+    dcn.eval()
+    with torch.no_grad():
+        assert dcn(images).shape == (2, 10)
+        for sample in dcn.predict(images):
+            boxes = sample.patch_bboxes
+            assert (boxes[:, 2:] - boxes[:, :2] == 64).all() and len(boxes) == 3
+            # On the image: what the coarse tower sees is half as large.
+            middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+            assert (middles >= -32).all() and (middles <= torch.tensor([256, 192]) + 32).all()
+            assert sample.pred_score.sum().item() == pytest.approx(1, abs=1e-4)
+    assert_counted(cfg, [channels, 192, 256], tmp_path)
+
+
+def assert_counted(cfg: Config, shape, folder) -> None:
+    cfg.dump(folder / 'pair.py')
+    cost = cost_of(folder / 'pair.py', None, shape)
+    parts = cost['parts']
+    assert parts['coarse'] > 0 and parts['fine'] > 0 and cost['total'] == sum(parts.values())

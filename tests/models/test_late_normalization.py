@@ -1,0 +1,55 @@
+import pytest
+import torch
+from mmpretrain.models.utils import ClsDataPreprocessor
+from mmpretrain.structures import DataSample
+
+from mmdcn.models import LateNormalization
+
+from .dcns import build_dcn
+
+COLOURS = dict(mean=[10., 20., 30.], std=[2., 4., 8.], to_rgb=True)
+
+
+def images(*sizes):
+    return [torch.randint(256, (3, *size), dtype=torch.uint8) for size in sizes]
+
+
+def test_what_is_normalised_late_is_what_is_normalised_at_once():
+    batch = torch.stack(images((9, 7), (9, 7)))
+    late = LateNormalization(**COLOURS)
+    assert torch.equal(late(dict(inputs=batch))['inputs'], batch)
+    at_once = ClsDataPreprocessor(**COLOURS)(dict(inputs=batch))['inputs']
+    assert torch.equal(late.normalize(batch), at_once)
+
+
+def test_images_of_unlike_sizes_get_zeros_and_one_image_is_not_copied():
+    small, large = images((3, 5), (4, 5))
+    stacked = LateNormalization()(dict(inputs=[small, large]))['inputs']
+    assert torch.equal(stacked[0, :, :3], small) and stacked[0, :, 3:].count_nonzero() == 0
+    assert torch.equal(stacked[1], large)
+    alone = LateNormalization()(dict(inputs=[small]))['inputs']
+    assert alone.data_ptr() == small.data_ptr() and alone.shape == (1, 3, 3, 5)
+
+
+def test_labels_are_prepared_as_ever():
+    samples = [DataSample().set_gt_label(2)]
+    late = LateNormalization(to_onehot=True, num_classes=4)
+    data = late(dict(inputs=images((3, 3)), data_samples=samples), training=True)
+    assert data['data_samples'][0].gt_score.tolist() == [0, 0, 1, 0]
+
+
+def test_a_dcn_sees_the_same_whether_images_are_normalised_late_or_at_once():
+    # Without a mean, for outside of the image late patches are 0 before normalisation.
+    options = dict(mean=[0.], std=[255.])
+    dcn = build_dcn(data_preprocessor=dict(type='ClsDataPreprocessor', **options)).eval()
+    late = build_dcn(data_preprocessor=dict(type='LateNormalization', **options)).eval()
+    late.load_state_dict(dcn.state_dict())
+    batch = dict(inputs=torch.randint(256, (3, 1, 100, 100), dtype=torch.uint8))
+    with torch.no_grad():
+        expected = dcn(**dcn.data_preprocessor(batch))
+        assert torch.equal(late(**late.data_preprocessor(batch)), expected)
+
+
+def test_mixed_images_are_refused():
+    with pytest.raises(TypeError, match='batch_augments'):
+        LateNormalization(batch_augments=dict(augments='Mixup'))
