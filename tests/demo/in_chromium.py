@@ -2,8 +2,8 @@
 
     python tests/demo/in_chromium.py [--screenshot demo.png]      # or: make demo-test
 
-Needs Chromium with its driver: `apt-get install chromium chromium-driver`. Nothing but the page's own
-server can be reached from that browser.
+Needs Chromium with its driver: `apt-get install chromium chromium-driver`. Nothing but the page's
+own server can be reached from that browser.
 """
 import argparse
 import re
@@ -99,15 +99,22 @@ def another_test_image_is_another_picture(visit: Visit) -> None:
 def a_drawn_digit_is_recognised(visit: Visit) -> None:
     visit.click('Draw', TAB)
     visit.see('cost', 'Nothing to look at yet')
-    board = visit.browser.find_element(By.CSS_SELECTOR, '#board canvas')
-    # A one: a stroke of a quarter of the board, as long as the digits of the training images.
-    scale = board.size['width'] / 400
-    mouse = ActionChains(visit.browser, duration=50)
-    mouse.move_to_element_with_offset(board, round(10 * scale), round(-35 * scale)).click_and_hold()
-    for _ in range(8):
-        mouse.move_by_offset(round(-2 * scale), round(9 * scale))
-    mouse.release().perform()
-    visit.see('cost', '3 of 529 cells')
+
+    def stroke() -> bool:
+        """A one of a quarter of the board, as long as the digits of the training images."""
+        board = visit.browser.find_element(By.CSS_SELECTOR, '#board canvas')
+        scale = board.size['width'] / 400
+        mouse = ActionChains(visit.browser, duration=50)
+        mouse.move_to_element_with_offset(board, round(10 * scale), round(-35 * scale))
+        mouse.click_and_hold()
+        for _ in range(8):
+            mouse.move_by_offset(round(-2 * scale), round(9 * scale))
+        mouse.release().perform()
+        time.sleep(5)
+        return '3 of 529 cells' in visit.text('cost')
+
+    # The board takes no strokes before it is laid out, and the same stroke again does no harm.
+    visit.wait_until(stroke, 'The board takes no strokes.')
     visit.see('labels', '1 - one')
     visit.wait_until(lambda: max(map(int, re.findall(r'(\d+)%', visit.text('labels')))) > 50,
                      'It is not sure of a plain stroke.')
