@@ -12,7 +12,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='SetEpochHook'),
     # The saliency pass reads running statistics, which ranks keep apart while they train.
-    dict(type='SyncBuffersHook'),
+    dict(type='SyncAllBuffersHook'),
 ]
 
 env_cfg = dict(

@@ -216,6 +216,29 @@ def test_a_colour_network_reads_files_and_bgr_arrays_alike(tmp_path):
         inferencer(tmp_path / 'broken.png')
 
 
+def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
+    inferencer = DCNInferencer(Config(dict(
+        model=dict(
+            type='DCNClassifier',
+            coarse=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
+            coarse_scale=.5,
+            fine=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+            patch_extractor=dict(type='PatchExtractor', size=32),
+            selector=dict(type='TopKSelector', k=4),
+            head=dict(type='GlobalMaxPoolHead', num_classes=3, in_channels=64, kernel_size=1,
+                      stride=1),
+            data_preprocessor=dict(type='LateNormalization', mean=[9.] * 3, std=[99.] * 3)),
+        test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[
+            dict(type='LoadImageFromFile'), dict(type='PackInputs')])))), pretrained=False)
+    images = [noise(150, 200, 3), noise(90, 90, 3), noise(150, 200, 3) + np.uint8(1)]
+    for image, result in zip(images, inferencer(images, batch_size=3)):
+        assert result['patch_bboxes'].shape == (4, 4) and np.isfinite(result['pred_scores']).all()
+        inputs = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)
+        assert result['cost']['total'] == count_multiplications(inferencer.model, inputs)
+    with pytest.raises(ValueError, match=r'takes images of 3 channel\(s\), got an array of 90×90'):
+        inferencer(images[1][..., 0])
+
+
 def test_data_samples_hold_all_that_the_model_says(trained):
     sample, = trained(str(DEMO), return_datasamples=True)
     assert sample.cells.shape == (8, ) and sample.pred_label.item() == 7

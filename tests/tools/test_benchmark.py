@@ -1,7 +1,6 @@
 import json
-import subprocess
 
-from .running import python, run_python
+from .running import run_tool
 
 CONFIGS = [f'configs/cluttered_mnist/{name}_1xb128-60e_cluttered-mnist.py'
            for name in ('coarse', 'fine', 'dcn-k8-hint')]
@@ -11,7 +10,7 @@ TOOL = 'tools/analysis_tools/benchmark.py'
 def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_root):
     metrics = tmp_path / 'metrics.json'
     metrics.write_text(json.dumps({'accuracy/top1': 98.25}))
-    printed = run_python(TOOL, *CONFIGS, '--batch-sizes', 1, 2, '--rounds', 2,
+    printed = run_tool(TOOL, *CONFIGS, '--batch-sizes', 1, 2, '--rounds', 2,
                          '--metrics', f'dcn-k8-hint={metrics}')
     table, ratios = printed.split('Ratios')
     rows = {line.split()[0]: line for line in table.splitlines() if line.strip()}
@@ -25,7 +24,7 @@ def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_r
 
 def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp_path):
     out = tmp_path / 'new' / 'times.json'
-    printed = run_python(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '1x100x100', '--batch-sizes', 1,
+    printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '1x100x100', '--batch-sizes', 1,
                          3, '--rounds', 2, '--device', 'cpu', '--out', out)
     assert 'An image of 1×40×60 on cpu' in printed
     rows = json.loads(out.read_text())
@@ -40,13 +39,11 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
 
 
 def test_a_shape_that_is_none_is_refused():
-    done = subprocess.run(**python(TOOL, CONFIGS[0], '--shapes', '100x100'))
-    assert done.returncode == 2
-    assert "'100x100' is not like 1x400x900 (channels, height, width)." in done.stdout
+    printed = run_tool(TOOL, CONFIGS[0], '--shapes', '100x100', code=2)
+    assert "'100x100' is not like 1x400x900 (channels, height, width)." in printed
 
 
 def test_metrics_of_an_unknown_model_are_refused():
-    done = subprocess.run(**python(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}'))
-    assert done.returncode == 2
+    printed = run_tool(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}', code=2)
     assert "--metrics names ['dcn'], but the models are ['coarse', 'fine', 'dcn-k8-hint']" in (
-        done.stdout)
+        printed)

@@ -12,7 +12,7 @@ from mmdcn.models import EntropySelector, MassSelector
 
 from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
 from ..conftest import ROOT
-from .running import QUICK
+from .running import QUICK, run_tool
 
 TOOL = ROOT / 'tools' / 'demo_app.py'
 OPTIONS = dict(k=8, threshold=.05, share=.1)
@@ -128,10 +128,8 @@ def test_the_page_has_a_button_for_test_images_where_there_are_some(app, explore
     assert app.test_images(model) is None
 
 
-def test_a_model_that_is_not_there_ends_the_tool_with_a_sentence(monkeypatch):
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), 'dcn-k9'])
-    with pytest.raises(SystemExit, match="^There is no model 'dcn-k9'"):
-        runpy.run_path(str(TOOL), run_name='__main__')
+def test_a_model_that_is_not_there_ends_the_tool_with_a_sentence():
+    assert run_tool(TOOL, 'dcn-k9', code=1).startswith("There is no model 'dcn-k9'")
 
 
 def test_gradio_that_is_not_installed_is_named(monkeypatch):
