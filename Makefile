@@ -73,7 +73,7 @@ matrix: $(COMBINATIONS)  ## pass the tests that touch other packages, with other
 
 matrix-%: data
 	$(PY) -m uv venv --quiet --allow-existing --python $(VERSION) .venv/$@
-	$(PY) -m uv pip install --python .venv/$@ $(addprefix -r ,$(filter-out %mminstall.txt,$(REQUIREMENTS))) 'setuptools<81' wheel ninja
+	$(PY) -m uv pip install --python .venv/$@ $(addprefix -r ,$(filter-out %mminstall.txt,$(REQUIREMENTS))) 'setuptools<82' ninja
 	$(PY) -m uv pip install --python .venv/$@ $(PACKAGES)
 	OMP_NUM_THREADS=1 PYTHONPATH=. .venv/$@/bin/python -m pytest -p no:cacheprovider -n auto --dist loadfile $(TOUCHING)
 

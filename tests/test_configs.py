@@ -129,6 +129,7 @@ def test_a_config_makes_a_runner_with_a_whole_schedule(path, data_roots, checkpo
     cfg = load(path, data_roots, checkpoints)
     cfg.work_dir = str(tmp_path)
     cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.dataset.indices = 4  # iterations an epoch
     runner = Runner.from_cfg(cfg)
     runner.build_train_loop(cfg.train_cfg)
     optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)

@@ -1,4 +1,6 @@
 """One trained DCN, tested with other parts in place of its own."""
+import argparse
+from pathlib import Path
 from typing import Dict, Hashable, Optional, Sequence
 
 import torch
@@ -17,6 +19,35 @@ from mmdcn.registry import MODELS
 from mmdcn.utils.build import build_dataset
 
 from .cost import count_multiplications
+
+
+def swap_parser(description: str, out: str) -> argparse.ArgumentParser:
+    """Make the parser of a tool that swaps a DCN's parts.
+
+    Args:
+        description: Of the tool.
+        out: Name of the JSON file, in ``work_dirs`` where the user names no other.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
+    parser.add_argument('checkpoint', type=_checkpoint)
+    parser.add_argument('--subset', choices=['val', 'test'], default='val',
+                        help='whose images give the error (default: %(default)s)')
+    parser.add_argument('--out', type=_json_file, default=Path('work_dirs', out),
+                        help='a JSON file; the plot goes beside it (default: %(default)s)')
+    return parser
+
+
+def _checkpoint(path: str) -> str:
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f'The checkpoint {path} is not there.')
+    return path
+
+
+def _json_file(path: str) -> Path:
+    if Path(path).suffix != '.json':
+        raise argparse.ArgumentTypeError(f'names a .json file, got {path}.')
+    return Path(path)
 
 
 def load_dcn(cfg: Config, checkpoint: Optional[str] = None) -> DCNClassifier:

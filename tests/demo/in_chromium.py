@@ -125,7 +125,6 @@ def an_upload_is_looked_at_in_its_own_size(visit: Visit) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, 'upload.png')
         Image.fromarray(np.full((111, 203), 90, np.uint8)).save(path)
-        visit.browser.find_element(By.CSS_SELECTOR, '#image [aria-label="Clear"]').click()
         upload = WebDriverWait(visit.browser, PATIENCE).until(
             lambda browser: browser.find_element(By.CSS_SELECTOR, '#image input[type=file]'))
         upload.send_keys(str(path))

@@ -9,7 +9,6 @@ two random halves of `val` is tested with those of the other, and `test` with th
 A plot as in the paper's Figure 3 (right) is drawn beside the JSON file, as a PNG.
 """
 import argparse
-from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence
 
 import mmengine
@@ -19,7 +18,7 @@ from mmengine.config import Config
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mmdcn.analysis.swaps import build_loader, compare, load_dcn
+from mmdcn.analysis.swaps import build_loader, compare, load_dcn, swap_parser
 from mmdcn.models import DCNClassifier, EntropySelector, MassSelector, TopKSelector
 from mmdcn.models.saliency.measured import Measured
 from mmdcn.models.selectors.adaptive import AdaptiveSelector
@@ -63,20 +62,10 @@ FIXED = 'TopKSelector'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
-    parser.add_argument('checkpoint')
+    parser = swap_parser(__doc__.splitlines()[0], 'budget_curve.json')
     parser.add_argument('--average-k', type=int, nargs='+', default=[1, 2, 4, 6, 8], metavar='K',
                         help='patches an image on average (default: 1 2 4 6 8)')
-    parser.add_argument('--subset', choices=['val', 'test'], default='val',
-                        help='whose error (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs', 'budget_curve.json'),
-                        help='a JSON file; the plot goes beside it (default: %(default)s)')
     args = parser.parse_args()
-    if not Path(args.checkpoint).is_file():
-        parser.error(f'The checkpoint {args.checkpoint} is not there.')
-    if args.out.suffix != '.json':
-        parser.error(f'--out names a .json file, got {args.out}.')
     if not all(1 <= k < MOST_AT_ONCE for k in args.average_k):
         parser.error(f'--average-k takes whole numbers from 1 to {MOST_AT_ONCE - 1}, got '
                      f'{" ".join(map(str, args.average_k))}.')

@@ -7,8 +7,6 @@ patches when it is tested. So a row says what the same weights make of other pla
 would have become, had they been trained with those. A plot, error over multiplications, is drawn
 beside the JSON file, as a PNG.
 """
-import argparse
-from pathlib import Path
 from typing import Dict, List
 
 import mmengine
@@ -16,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from mmdcn.analysis.swaps import build_loader, compare, load_dcn
+from mmdcn.analysis.swaps import build_loader, compare, load_dcn, swap_parser
 from mmdcn.models import (
     ActivationNorm,
     ClassActivation,
@@ -35,24 +33,8 @@ FIGURES = {'error': 'error, %', 'patch_hit': 'patches that touch the object, %',
            'multiplications': 'multiplications an image, millions'}
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
-    parser.add_argument('checkpoint')
-    parser.add_argument('--subset', choices=['val', 'test'], default='val',
-                        help='whose images (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs', 'compare_saliency.json'),
-                        help='a JSON file; the plot goes beside it (default: %(default)s)')
-    args = parser.parse_args()
-    if not Path(args.checkpoint).is_file():
-        parser.error(f'The checkpoint {args.checkpoint} is not there.')
-    if args.out.suffix != '.json':
-        parser.error(f'--out names a .json file, got {args.out}.')
-    return args
-
-
 def main() -> None:
-    args = parse_args()
+    args = swap_parser(__doc__.splitlines()[0], 'compare_saliency.json').parse_args()
     cfg = read_config(args.config)
     model = load_dcn(cfg, args.checkpoint)
     torch.manual_seed(0)  # for RandomCells
