@@ -7,13 +7,16 @@ import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from mmdcn.apis import get_model
+from mmdcn.engine.launch import check_weights
 from mmdcn.models import DCNClassifier
-from mmdcn.utils.build import build_dataset, build_model
+from mmdcn.registry import MODELS
+from mmdcn.utils.build import build_dataset
 
 from .cost import count_multiplications
 
@@ -47,18 +50,25 @@ def _json_file(path: str) -> Path:
     return Path(path)
 
 
-def load_dcn(cfg: Config, checkpoint: str) -> DCNClassifier:
+def load_dcn(cfg: Config, checkpoint: Optional[str] = None) -> DCNClassifier:
     """Build a config's DCN with trained weights, in evaluation mode, on a GPU where there is one.
 
+    Args:
+        cfg: Of a ``DCNClassifier``.
+        checkpoint: Weights; None takes those that the model's ``init_cfg`` names.
+
     Raises:
-        SystemExit: The config describes another model.
+        SystemExit: The config describes another model, or its weights are not there.
     """
-    model = build_model(cfg).to(get_device())
-    if not isinstance(model, DCNClassifier):
-        raise SystemExit(f'{cfg.filename} is no DCNClassifier, so it has no saliency and no '
-                         'selector to swap.')
-    load_checkpoint(model, checkpoint, map_location='cpu')
-    return model
+    kind = MODELS.get(cfg.model.type)
+    if kind is None or not issubclass(kind, DCNClassifier):
+        raise SystemExit(f'{cfg.filename} is no DCNClassifier, so it has no saliency and chooses '
+                         'no patches.')
+    try:
+        check_weights(cfg, checkpoint)
+        return get_model(cfg, checkpoint or True, get_device())
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def build_loader(cfg: Config, subset: str, indices: Optional[Sequence[int]] = None) -> DataLoader:

@@ -24,6 +24,7 @@ from mmdcn.models.saliency.measured import Measured
 from mmdcn.models.selectors.adaptive import AdaptiveSelector
 from mmdcn.utils.build import read_config
 from mmdcn.utils.table import print_table
+from mmdcn.visualization.pictures import new_chart, save
 
 FIGURES = {'error': 'error, %', 'patches': 'patches an image',
            'multiplications': 'multiplications an image, millions'}
@@ -32,6 +33,7 @@ FIGURES = {'error': 'error, %', 'patches': 'patches an image',
 MOST, GROWTH = 16, 50
 MOST_AT_ONCE = 12
 STEPS = 50  # of a bisection
+MARKERS = 'osD^'
 
 
 class Rule(NamedTuple):
@@ -81,7 +83,7 @@ def main() -> None:
     mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
                        results=results), args.out, indent=2)
     plot = args.out.with_suffix('.png')
-    draw(results).savefig(plot, dpi=100)
+    save(draw(results), plot)
     columns = ['', *(f'average {k}' for k in args.average_k)]
     for figure, label in FIGURES.items():
         print_table(f'{label} ({args.subset})', columns, [
@@ -170,15 +172,22 @@ def by_selector(results: List[dict]) -> Dict[str, List[dict]]:
 
 
 def draw(results: List[dict]) -> Figure:
-    """Error over average multiplications, a line a selector and a point an average."""
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
-    axes = figure.subplots()
-    for name, rows in by_selector(results).items():
-        axes.plot([row['multiplications'] / 1e6 for row in rows], [row['error'] for row in rows],
-                  marker='o', label=name)
-    axes.set(xlabel=FIGURES['multiplications'], ylabel=FIGURES['error'], ylim=(0, None))
-    axes.grid(alpha=.3)
+    """Error over average patches and multiplications, a line a selector and a point an average."""
+    figure, axes = new_chart(xlabel=FIGURES['patches'], ylabel=FIGURES['error'])
+    for (name, rows), marker in zip(by_selector(results).items(), MARKERS):
+        axes.plot([row['patches'] for row in rows], [row['error'] for row in rows], marker=marker,
+                  label=name)
+    axes.set_ylim(0, None)
     axes.legend()
+    fewest, most = (pick(results, key=lambda row: row['patches']) for pick in (min, max))
+    if most['patches'] > fewest['patches']:  # each patch costs the same
+        patch = ((most['multiplications'] - fewest['multiplications'])
+                 / (most['patches'] - fewest['patches']))
+        rest = most['multiplications'] - most['patches'] * patch
+        axes.secondary_xaxis('top', functions=(
+            lambda patches: (rest + patches * patch) / 1e6,
+            lambda millions: (millions * 1e6 - rest) / patch)).set_xlabel(
+                FIGURES['multiplications'])
     return figure
 
 

@@ -26,6 +26,7 @@ from mmdcn.models import (
 )
 from mmdcn.utils.build import read_config
 from mmdcn.utils.table import print_table
+from mmdcn.visualization.pictures import new_chart, save
 
 BUDGETS = (2, 4, 8, 16, 24)  # patches an image
 FIGURES = {'error': 'error, %', 'patch_hit': 'patches that touch the object, %',
@@ -46,7 +47,7 @@ def main() -> None:
     mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
                        images=len(loader.dataset), results=results), args.out, indent=2)
     plot = args.out.with_suffix('.png')
-    draw(results).savefig(plot, dpi=100)
+    save(draw(results), plot)
     for figure, label in FIGURES.items():
         digits = 2 if figure == 'error' else 1
         print_table(f'{label} ({args.subset})', ['', *(f'k = {k}' for k in BUDGETS)],
@@ -71,14 +72,13 @@ def by_measure(results: List[dict], figure: str) -> Dict[str, List[float]]:
 
 def draw(results: List[dict]) -> Figure:
     """Error over multiplications, a line a measure and a point a budget."""
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
-    axes = figure.subplots()
+    figure, axes = new_chart(
+        xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
+        ylabel=FIGURES['error'])
     costs = by_measure(results, 'multiplications')
     for measure, errors in by_measure(results, 'error').items():
         axes.plot(costs[measure], errors, marker='o', label=measure)
-    axes.set(xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
-             ylabel=FIGURES['error'], ylim=(0, None))
-    axes.grid(alpha=.3)
+    axes.set_ylim(0, None)
     axes.legend()
     return figure
 

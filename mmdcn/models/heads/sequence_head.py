@@ -277,8 +277,13 @@ def set_predictions(p: SequenceProbabilities,
 
 
 def number_of(sequence: torch.Tensor) -> str:
-    """The digits of a sequence (1 + M,) int64, such as ``'2038'``."""
+    """The digits of a sequence (1 + M,) int64, such as ``'2038'``.
+
+    Of a true number of more than M digits, whose length class is -1, the first M and ``'…'``.
+    """
     length, *digits = sequence.tolist()
+    if length < 0:
+        return f'{"".join(map(str, digits))}…'
     return ''.join(map(str, digits[:length + 1]))
 
 
