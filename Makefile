@@ -16,7 +16,7 @@ PY_TIMED := GOMP_SPINCOUNT=10000 $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data quickstart street-numbers test clean
+.PHONY: help setup data quickstart street-numbers test matrix demo demo-test clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,8 +54,34 @@ work_dirs/%_street-numbers/.trained: | street-number-images
 street-number-images: setup
 	$(PY) tools/dataset_converters/make_street_numbers.py --out $(STREET) --train 20000 --extra 10000 --test 1000
 
+# A process a CPU, each with one thread: small operators gain nothing from more. A file's tests
+# stay in one process, which makes what they share once.
 test: data  ## pass the tests
-	$(PY_BUSY) -m pytest tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest tests -n auto --dist loadfile
+
+# Other versions of Python and of OpenMMLab's packages.
+matrix-%: VERSION = $*
+matrix-%: PACKAGES = -r requirements/mminstall.txt
+matrix-onedl matrix-mmcv: VERSION = 3.11
+matrix-onedl: PACKAGES = onedl-mmengine==0.10.12 onedl-mmpretrain==1.3.6 onedl-mmcv==2.3.6
+# With its compiled operators, built here with the torch that is there by then: that takes long.
+matrix-mmcv: PACKAGES = mmengine==0.10.7 mmpretrain==1.2.0 mmcv==2.2.0 --no-build-isolation
+COMBINATIONS := $(addprefix matrix-,python3.10 python3.12 python3.13 onedl mmcv)
+TOUCHING := $(addprefix tests/,models engine evaluation utils test_registry.py test_configs.py tools/test_train.py)
+
+matrix: $(COMBINATIONS)  ## pass the tests that touch other packages, with other versions of these
+
+matrix-%: data
+	$(PY) -m uv venv --quiet --allow-existing --python $(VERSION) .venv/$@
+	$(PY) -m uv pip install --python .venv/$@ $(addprefix -r ,$(filter-out %mminstall.txt,$(REQUIREMENTS))) 'setuptools<82' ninja
+	$(PY) -m uv pip install --python .venv/$@ $(PACKAGES)
+	OMP_NUM_THREADS=1 PYTHONPATH=. .venv/$@/bin/python -m pytest -p no:cacheprovider -n auto --dist loadfile $(TOUCHING)
+
+demo: setup  ## show where a trained DCN looks, on a page in the browser
+	$(PY) tools/demo_app.py
+
+demo-test: data  ## use that page in headless Chromium (apt-get install chromium chromium-driver)
+	$(PY_BUSY) tests/demo/in_chromium.py
 
 clean:  ## remove .venv and what quickstart made; data stays
 	rm -rf .venv $(QUICK)

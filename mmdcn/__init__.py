@@ -13,4 +13,12 @@ from mmdcn.version import __version__  # noqa: E402
 
 register_safe_globals()
 
-__all__ = ['__version__']
+__all__ = ['DCNInferencer', '__version__', 'get_model', 'list_models']
+
+
+def __getattr__(name: str):
+    # Imported when asked for: tools that prepare data need no models.
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from mmdcn import apis
+    return getattr(apis, name)

@@ -1,6 +1,4 @@
 """What all tests share."""
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +25,8 @@ def mnist_root() -> str:
 @pytest.fixture(scope='session')
 def street_numbers_root(tmp_path_factory) -> str:
     """A few synthetic house numbers in SVHN's layout."""
+    from .tools.running import run_tool  # which imports from here
     root = tmp_path_factory.mktemp('street-numbers')
-    tool = ROOT / 'tools' / 'dataset_converters' / 'make_street_numbers.py'
-    subprocess.run([sys.executable, tool, '--out', root, '--train', '12', '--extra', '8', '--test',
-                    '6', '--workers', '1'], cwd=ROOT, check=True)
+    run_tool('tools/dataset_converters/make_street_numbers.py', '--out', root, '--train', 12,
+             '--extra', 8, '--test', 4, '--workers', 1)
     return str(root)

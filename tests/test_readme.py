@@ -1,7 +1,12 @@
 """Runs what README.md shows."""
 import re
 
+import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmdcn import get_model
+from mmdcn.registry import MODELS
 
 from .conftest import ROOT
 from .tools.running import run_python
@@ -10,9 +15,38 @@ README = (ROOT / 'README.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'<!-- run by tests/test_readme.py -->\n```python\n(.*?)```', README, re.DOTALL)
 
 
+def block(word: str) -> str:
+    """The block in which a word stands."""
+    found, = (block for block in BLOCKS if word in block)
+    return found
+
+
+def test_two_backbones_of_mmpretrain_make_a_dcn_of_a_megapixel_image(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(block('coarse_scale'))
+    cfg = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        dcn = MODELS.build(cfg.model).eval()
+    # The stride is MobileNet's 32 pixels of the small image.
+    assert dcn.patch_extractor.stride == (128, 128)
+    with torch.no_grad():
+        sample, = dcn.predict(torch.rand(1, 3, 1000, 1500))
+    assert sample.saliency.shape == (8, 12) and sample.patch_bboxes.shape == (10, 4)
+
+
+def test_the_prediction_is_what_the_comments_say(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block('DCNInferencer'), names)
+    result = names['result']
+    assert f"{result['pred_label']}, {result['pred_score']:.3f}" == '7, 1.000'
+    assert result['patch_bboxes'].shape == (8, 4) and result['saliency'].shape == (23, 23)
+    assert result['cost']['total'] == 19330860
+
+
 def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, mnist_root):
     config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
-    config.write_text(BLOCKS[0])
+    config.write_text(block('ResNet_CIFAR'))
     assert Config.fromfile(config).default_scope == 'mmpretrain'
     printed = run_python('tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
                          f'train_dataloader.dataset.data_root={mnist_root}',
@@ -21,9 +55,17 @@ def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, m
     assert (work_dir / 'epoch_1.pth').is_file()
 
 
+def test_any_two_backbones_make_a_dcn(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text(block('MobileNetV3'))
+    with torch.no_grad():
+        sample, = get_model(config).predict(torch.rand(1, 3, 500, 700))
+    assert sample.patch_bboxes.shape == (10, 4) and sample.pred_score.shape == (10, )
+
+
 def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
     names = {}
-    exec(BLOCKS[1], names)
+    exec(block('EntropyGradient'), names)
     assert names['saliency'].shape == (2, 14, 14)
     assert names['cells'].shape == (2, 5)
 

@@ -17,17 +17,15 @@ def parse_args() -> argparse.Namespace:
         '--auto-scale-lr', action='store_true',
         help='scale the learning rate by the real batch size over the one the config is for')
     add_common_arguments(parser)
-    args = parser.parse_args()
-    if args.amp and not torch.cuda.is_available():
-        parser.error('--amp needs a GPU and none is visible; train without it.')
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
     if args.amp:
-        cfg.optim_wrapper.type = 'AmpOptimWrapper'
+        on_gpu = torch.cuda.is_available()
+        cfg.optim_wrapper.type = 'AmpOptimWrapper' if on_gpu else 'mmdcn.CPUAmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
     if args.resume is not None:
         cfg.resume = True

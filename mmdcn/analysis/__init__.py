@@ -1,10 +1,11 @@
 from .cost import (
     count_multiplications,
+    counting,
     interleaved_times,
     multiplications_by_part,
     peak_memory,
     with_full_budgets,
 )
 
-__all__ = ['count_multiplications', 'interleaved_times', 'multiplications_by_part', 'peak_memory',
-           'with_full_budgets']
+__all__ = ['count_multiplications', 'counting', 'interleaved_times', 'multiplications_by_part',
+           'peak_memory', 'with_full_budgets']

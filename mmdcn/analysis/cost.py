@@ -58,11 +58,23 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) ->
         out where they multiply nothing.
     """
     model.eval()
-    counter = _FlopCounter()
-    with torch.no_grad(), _parts_told(model, counter), _OuterProducts(counter), counter:
+    with torch.no_grad(), counting(model) as parts:
         model(images, **inputs)
-    return {part: flops // 2 for part, flops in counter.flops.items()  # an addition goes with each
-            if flops or part not in (*CHOOSING, ELSEWHERE)}
+    return parts
+
+
+@contextmanager
+def counting(model: nn.Module) -> Iterator[Dict[str, int]]:
+    """Count what a model multiplies while the context lasts.
+
+    Yields:
+        dict: Filled when the context is left, as :func:`multiplications_by_part` gives it.
+    """
+    counter, parts = _FlopCounter(), {}
+    with _parts_told(model, counter), _OuterProducts(counter), counter:
+        yield parts
+    parts.update((part, flops // 2) for part, flops in counter.flops.items()  # an addition each
+                 if flops or part not in (*CHOOSING, ELSEWHERE))
 
 
 def with_full_budgets(model: nn.Module) -> nn.Module:

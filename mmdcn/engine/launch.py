@@ -2,6 +2,7 @@
 import argparse
 import os
 import os.path as osp
+import subprocess
 from typing import Optional
 
 import torch
@@ -11,6 +12,17 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdcn.utils.build import read_config
+
+# Who starts the processes, and in which variables he tells each which one it is.
+LAUNCHERS = dict(
+    pytorch=('torchrun', dict(
+        RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK')),
+    slurm=('srun', dict(
+        RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')),
+    mpi=("Open MPI's mpirun", dict(
+        RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK')),
+)
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +34,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         '--cfg-options', nargs='+', action=DictAction,
         help='override settings of the config, as in: train_dataloader.batch_size=64 '
         'model.selector.k=4. Lists are written key="[a,b]", without blanks.')
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--launcher', choices=['none', *LAUNCHERS], default='none')
     # torch.distributed.launch passes the rank as an option, torchrun in the environment.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
 
@@ -35,6 +47,9 @@ def load_config(args: argparse.Namespace) -> Config:
 
     Returns:
         Config: Ready for a runner, but for what is special to training or testing.
+
+    Raises:
+        SystemExit: There is no such config, or no launcher has started this process.
     """
     cfg = read_config(args.config)
     if args.cfg_options is not None:
@@ -49,8 +64,10 @@ def load_config(args: argparse.Namespace) -> Config:
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
     cfg.launcher = args.launcher
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if args.launcher == 'pytorch' and not torch.cuda.is_available():
-        _distribute_on_cpu(cfg)
+    if args.launcher != 'none':
+        _name_process(args.launcher)
+        if not torch.cuda.is_available():
+            _distribute_on_cpu(cfg)
     return cfg
 
 
@@ -86,21 +103,50 @@ def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
     Raises:
         ValueError: The checkpoint is not there, or is None and no ``init_cfg`` names one.
     """
-    if checkpoint is None and not _names_weights(cfg.model):
+    if checkpoint is None and not names_weights(cfg.model):
         raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
     if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
         raise ValueError(f'The checkpoint {checkpoint} is not there.')
 
 
-def _names_weights(model: dict) -> bool:
+def names_weights(model: dict) -> bool:
     """Whether an ``init_cfg`` somewhere in a model's config loads a checkpoint."""
     return any(
-        value.get('type') == 'Pretrained' or _names_weights(value)
+        value.get('type') == 'Pretrained' or names_weights(value)
         for value in model.values() if isinstance(value, dict))
 
 
+def _name_process(launcher: str) -> None:
+    """Say in torchrun's variables which process this is.
+
+    MMEngine's launchers do so too, but on GPUs only and under MPI without LOCAL_RANK, which its
+    wrapper of a model reads.
+    """
+    starter, names = LAUNCHERS[launcher]
+    for name, theirs in names.items():
+        if theirs not in os.environ:
+            raise SystemExit(f'--launcher {launcher} reads {theirs}, which is not set: start the '
+                             f'processes with {starter}, or leave --launcher out.')
+        os.environ[name] = os.environ[theirs]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    if 'MASTER_ADDR' not in os.environ:
+        os.environ['MASTER_ADDR'] = _first_machine(launcher)
+
+
+def _first_machine(launcher: str) -> str:
+    """The address at which the processes meet."""
+    if launcher == 'slurm':
+        machines = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+                                  check=True, capture_output=True, text=True)
+        return machines.stdout.split()[0]
+    if os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE') == os.environ['WORLD_SIZE']:
+        return '127.0.0.1'
+    raise SystemExit(f'--launcher {launcher} needs the address of the first machine: set '
+                     'MASTER_ADDR for all processes, under mpirun with -x MASTER_ADDR=...')
+
+
 def _distribute_on_cpu(cfg: Config) -> None:
-    """Start torchrun's processes on the CPU, for which MMEngine insists on a GPU."""
+    """Let the processes meet on the CPU, for which MMEngine insists on a GPU."""
     if not torch_dist.is_initialized():
         torch_dist.init_process_group('gloo')
     cfg.setdefault('model_wrapper_cfg', dict(

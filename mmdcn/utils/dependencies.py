@@ -1,12 +1,13 @@
 """Versions of the OpenMMLab packages that mmdcn runs on."""
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Callable, Dict, Tuple
 
-# package -> (lowest version, first version too new, what to install)
-OPENMMLAB_VERSIONS: Dict[str, Tuple[str, str, str]] = {
-    'mmengine': ('0.10.5', '1.0.0', 'mmengine==0.10.7'),
-    'mmcv': ('2.0.0', '2.4.0', 'mmcv-lite==2.2.0'),
-    'mmpretrain': ('1.2.0', '2.0.0', 'mmpretrain==1.2.0'),
+# package -> (lowest version, first version too new, what to install of OpenMMLab, and what of the
+# maintained fork, whose packages have the same names once they are imported)
+OPENMMLAB_VERSIONS: Dict[str, Tuple[str, str, str, str]] = {
+    'mmengine': ('0.10.5', '1.0.0', 'mmengine==0.10.7', 'onedl-mmengine==0.10.12'),
+    'mmcv': ('2.0.0', '2.4.0', 'mmcv-lite==2.2.0', 'onedl-mmcv==2.3.6'),
+    'mmpretrain': ('1.2.0', '2.0.0', 'mmpretrain==1.2.0', 'onedl-mmpretrain==1.3.6'),
 }
 
 
@@ -14,18 +15,29 @@ def _import_version(package: str) -> str:
     return import_module(package).__version__
 
 
-def check_dependencies(installed: Callable[[str], str] = _import_version) -> None:
+def _fork_is_installed() -> bool:
+    try:
+        return bool(metadata.version('onedl-mmengine'))
+    except metadata.PackageNotFoundError:
+        return False
+
+
+def check_dependencies(installed: Callable[[str], str] = _import_version,
+                       fork_is_installed: Callable[[], bool] = _fork_is_installed) -> None:
     """Check that mmengine, mmcv and mmpretrain are there in a version that works.
 
     Args:
         installed: Maps a package's name to its installed version, raising
             ``ModuleNotFoundError`` where it is absent.
+        fork_is_installed: Says whether a package to install is one of the fork's: one of
+            OpenMMLab would overwrite its files.
 
     Raises:
         ImportError: A package is absent, too old or too new. The message says
             what to install.
     """
-    for package, (lowest, too_new, requirement) in OPENMMLAB_VERSIONS.items():
+    for package, (lowest, too_new, of_openmmlab, of_fork) in OPENMMLAB_VERSIONS.items():
+        requirement = of_fork if fork_is_installed() else of_openmmlab
         wanted = (f'mmdcn needs {package}>={lowest},<{too_new}, but {{found}}; '
                   f'run `pip install {requirement}`.')
         try:

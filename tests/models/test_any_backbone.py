@@ -6,6 +6,7 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from mmdcn.analysis import peak_memory
 from mmdcn.models.patches.probe import feature_shape
 from mmdcn.registry import MODELS
 from mmdcn.utils.build import build_model
@@ -88,3 +89,18 @@ def assert_counted(cfg: Config, shape, folder) -> None:
     cost = cost_of(folder / 'pair.py', None, shape)
     parts = cost['parts']
     assert parts['coarse'] > 0 and parts['fine'] > 0 and cost['total'] == sum(parts.values())
+
+
+def test_a_huge_image_takes_the_memory_of_the_small_one_that_the_coarse_tower_sees():
+    model = dcn_of(MOBILE, dict(type='ResNet', depth=18))
+    model['coarse_scale'] = .25
+    model['data_preprocessor'] = dict(type='LateNormalization', mean=[120.] * 3, std=[60.] * 3,
+                                      to_rgb=True)
+    dcn = MODELS.build(model).eval()
+    small, patches = torch.rand(1, 3, 1500, 1500), torch.rand(3, 3, 64, 64)
+    image = torch.randint(256, (3, 6000, 6000), dtype=torch.uint8)
+    with torch.inference_mode():
+        needed = max(small.nbytes + peak_memory(lambda: dcn.coarse(small)),
+                     patches.nbytes + peak_memory(lambda: dcn.fine(patches)))
+        taken = peak_memory(lambda: dcn.test_step(dict(inputs=[image])))
+    assert taken < 1.2 * needed

@@ -5,6 +5,7 @@ from torch import nn
 
 from mmdcn.models import DCNClassifier, PatchExtractor
 from mmdcn.models.classifiers.dcn import scale_gradient
+from mmdcn.models.patches.shrink import shrink
 from mmdcn.registry import MODELS
 
 from .dcns import build_dcn, labelled
@@ -238,7 +239,7 @@ def test_the_coarse_tower_sees_a_small_image_and_patches_come_from_the_large_one
     dcn = build_dcn(coarse_scale=.25, patch_extractor=dict(size=14, stride=16, offset=15)).eval()
     with torch.no_grad():
         seen = dcn.extract_feat(large)
-        small = dcn.shrink(large)
+        small = shrink(large, .25)
         torch.testing.assert_close(seen.coarse, dcn.coarse(small)[-1])
         assert small.shape == images.shape
         for image, cells, fine in zip(large, seen.cells, seen.fine):

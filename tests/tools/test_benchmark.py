@@ -1,7 +1,14 @@
 import json
-import subprocess
+import re
+import runpy
+from argparse import Namespace
 
-from .running import python, run_python
+import torch
+
+from mmdcn.utils.build import read_config
+
+from ..conftest import ROOT
+from .running import run_tool
 
 CONFIGS = [f'configs/cluttered_mnist/{name}_1xb128-60e_cluttered-mnist.py'
            for name in ('coarse', 'fine', 'dcn-k8-hint')]
@@ -11,7 +18,7 @@ TOOL = 'tools/analysis_tools/benchmark.py'
 def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_root):
     metrics = tmp_path / 'metrics.json'
     metrics.write_text(json.dumps({'accuracy/top1': 98.25}))
-    printed = run_python(TOOL, *CONFIGS, '--batch-sizes', 1, 2, '--rounds', 2,
+    printed = run_tool(TOOL, *CONFIGS, '--batch-sizes', 1, 2, '--rounds', 2,
                          '--metrics', f'dcn-k8-hint={metrics}')
     table, ratios = printed.split('Ratios')
     rows = {line.split()[0]: line for line in table.splitlines() if line.strip()}
@@ -25,7 +32,7 @@ def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_r
 
 def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp_path):
     out = tmp_path / 'new' / 'times.json'
-    printed = run_python(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '1x100x100', '--batch-sizes', 1,
+    printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '1x100x100', '--batch-sizes', 1,
                          3, '--rounds', 2, '--device', 'cpu', '--out', out)
     assert 'An image of 1×40×60 on cpu' in printed
     rows = json.loads(out.read_text())
@@ -39,14 +46,44 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
     assert out.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_variants_are_rows_beside_what_they_are_variants_of():
+    printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '--batch-sizes', 1, '--rounds',
+                         1, '--variants', 'as-built', 'autograd')
+    table, ratios = ([line.strip() for line in half.splitlines()]
+                     for half in printed.split('Ratios'))
+    names = ('fine, as-built', 'fine', 'dcn-k8-hint, as-built', 'dcn-k8-hint, autograd',
+             'dcn-k8-hint')
+    rows = [line for line in table if line.startswith(('fine', 'dcn'))]
+    assert [re.split(r'  +', row)[0] for row in rows] == list(names)
+    costs = [int(re.split(r'  +', row)[1].replace(',', '')) for row in rows]
+    windows = 3 * 5  # of 8×13 cells; autograd goes back through all, the closed form through one
+    assert costs[0] == costs[1] and costs[2] == costs[4]
+    assert costs[3] - costs[4] == (windows - 1) * 16 * 24 * 96
+    assert any(row.startswith('dcn-k8-hint, autograd : dcn-k8-hint ') for row in ratios)
+    assert not any(row.startswith('fine, as-built : dcn-k8-hint ') for row in ratios)
+
+
+def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkeypatch):
+    compiling = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model, dynamic, options: compiling(
+        model, dynamic=dynamic, backend='eager'))  # the default would take minutes
+    tool = runpy.run_path(str(ROOT / TOOL))
+    plain, compiled = tool['rows_of']('coarse', read_config(ROOT / CONFIGS[0]), ['compiled'], 'cpu')
+    assert (plain.name, compiled.name) == ('coarse', 'coarse, compiled')
+    assert compiled.model is plain.model is plain.run is not compiled.run
+    images = torch.rand(2, 1, 100, 100)
+    measured = tool['measure']([plain, compiled], images, Namespace(rounds=2, device='cpu'))
+    assert [(one.row.name, one.batch, len(one.seconds)) for one in measured] == [
+        ('coarse', 2, 2), ('coarse, compiled', 2, 2)]
+    torch.testing.assert_close(compiled.run(images), plain.run(images))
+
+
 def test_a_shape_that_is_none_is_refused():
-    done = subprocess.run(**python(TOOL, CONFIGS[0], '--shapes', '100x100'))
-    assert done.returncode == 2
-    assert "'100x100' is not like 1x400x900 (channels, height, width)." in done.stdout
+    printed = run_tool(TOOL, CONFIGS[0], '--shapes', '100x100', code=2)
+    assert "'100x100' is not like 1x400x900 (channels, height, width)." in printed
 
 
 def test_metrics_of_an_unknown_model_are_refused():
-    done = subprocess.run(**python(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}'))
-    assert done.returncode == 2
+    printed = run_tool(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}', code=2)
     assert "--metrics names ['dcn'], but the models are ['coarse', 'fine', 'dcn-k8-hint']" in (
-        done.stdout)
+        printed)

@@ -12,7 +12,7 @@ import pytest
 from mmdcn.datasets.street_numbers import make_street_number
 
 from ..conftest import ROOT
-from .running import python
+from .running import TIMEOUT, python
 
 TOOL = ROOT / 'tools' / 'dataset_converters' / 'make_street_numbers.py'
 SHEET = ROOT / 'tools' / 'visualizations' / 'contact_sheet.py'
@@ -72,12 +72,12 @@ def interrupted(tmp_path_factory):
     process = subprocess.Popen(**python(TOOL, '--out', out, '--train', 60, '--extra', 0,
                                         '--test', 100000, '--workers', 3))
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + TIMEOUT
         while not list(out.glob('.test.part/*.png')) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert list(out.glob('.test.part/*.png')), 'No image was made in a minute.'
+        assert list(out.glob('.test.part/*.png')), 'No image was made.'
         process.send_signal(signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=TIMEOUT)
     finally:
         process.kill()
     assert process.returncode != 0, output

@@ -1,5 +1,4 @@
 import json
-import subprocess
 
 import pytest
 from mmengine.config import Config
@@ -8,8 +7,9 @@ from mmengine.runner import save_checkpoint
 from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
-from .running import QUICK, python
+from .running import QUICK, run_tool
 
+TABLE = 'tools/analysis_tools/table2.py'
 TOWERS = {'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
           'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth'}
 
@@ -27,24 +27,18 @@ def folder(tmp_path_factory, street_numbers_root):
     return folder
 
 
-def run_in(folder, *args):
-    done = subprocess.run(**{**python(*args), 'cwd': folder}, timeout=300)
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
 def test_a_dcn_needs_no_checkpoint_of_its_own(folder):
     config = ROOT / 'configs' / 'svhn' / 'dcn-k3-w25-2scales_street-numbers.py'
-    printed = run_in(folder, ROOT / 'tools' / 'test.py', config, '--tta', '--work-dir', 'tested',
-                     '--out', 'metrics.json', '--out-item', 'metrics')
+    printed = run_tool('tools/test.py', config, '--tta', '--work-dir', 'tested', '--out',
+                       'metrics.json', '--out-item', 'metrics', folder=folder)
     for name, checkpoint in TOWERS.items():
         assert f'work_dirs/{name}/{checkpoint}' in printed
     assert 'accuracy/sequence' in json.loads((folder / 'metrics.json').read_text())
 
 
 def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
-    command = [ROOT / 'tools' / 'analysis_tools' / 'table2.py', 'street-numbers', '--width', 'w25']
-    first, again = run_in(folder, *command), run_in(folder, *command)
+    first, again = (run_tool(TABLE, 'street-numbers', '--width', 'w25', folder=folder)
+                    for _ in range(2))
     table = first[first.index('Sequence error'):].split('\n', 1)[1]
     assert table == again[again.index('Sequence error'):].split('\n', 1)[1]
     rows = [line.split() for line in table.splitlines() if 'scale' in line]
@@ -56,12 +50,10 @@ def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
 
 
 def test_table_2_names_the_tower_that_is_missing(tmp_path):
-    done = subprocess.run(**{**python(
-        ROOT / 'tools' / 'analysis_tools' / 'table2.py', 'street-numbers'), 'cwd': tmp_path})
-    assert done.returncode == 1
+    printed = run_tool(TABLE, 'street-numbers', folder=tmp_path, code=1)
     name = 'coarse_1xb128-10e_street-numbers'
-    assert done.stdout.endswith(f'work_dirs/{name}/epoch_10.pth is missing: run `python '
-                                f'tools/train.py configs/svhn/{name}.py`.\n')
+    assert printed == (f'work_dirs/{name}/epoch_10.pth is missing: run `python tools/train.py '
+                       f'configs/svhn/{name}.py`.\n')
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -70,5 +62,4 @@ def test_table_2_names_the_tower_that_is_missing(tmp_path):
     ([__file__, '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
 ])
 def test_a_test_that_cannot_be_is_refused(arguments, message):
-    done = subprocess.run(**python('tools/test.py', QUICK, *arguments))
-    assert done.returncode == 1 and done.stdout.rstrip().endswith(message)
+    assert run_tool('tools/test.py', QUICK, *arguments, code=1).rstrip().endswith(message)

@@ -5,20 +5,28 @@ from hypothesis import strategies as st
 from mmdcn.utils.dependencies import OPENMMLAB_VERSIONS, _release, check_dependencies
 
 GOOD = dict(mmengine='0.10.7', mmcv='2.2.0', mmpretrain='1.2.0')
+OF_FORK = dict(mmengine='0.10.12', mmcv='2.3.6', mmpretrain='1.3.6')
 
 
 def test_the_versions_installed_here_pass():
     check_dependencies()
-    check_dependencies(GOOD.get)
 
 
+@pytest.mark.parametrize('versions', [GOOD, OF_FORK])
+def test_versions_of_openmmlab_and_of_the_fork_pass(versions):
+    check_dependencies(versions.get)
+
+
+@pytest.mark.parametrize('forked', [False, True])
 @pytest.mark.parametrize('package, version', [
     ('mmengine', '0.10.4'), ('mmengine', '1.0.0'), ('mmcv', '1.7.2'), ('mmcv', '2.4.0'),
     ('mmpretrain', '1.1.1'), ('mmpretrain', '2.0.0rc1')])
-def test_a_version_out_of_range_is_named_with_the_command_that_helps(package, version):
-    lowest, too_new, requirement = OPENMMLAB_VERSIONS[package]
+def test_a_version_out_of_range_is_named_with_the_command_that_helps(package, version, forked):
+    lowest, too_new, *requirements = OPENMMLAB_VERSIONS[package]
+    requirement = requirements[forked]
+    assert requirement.startswith('onedl-') == forked
     with pytest.raises(ImportError) as caught:
-        check_dependencies({**GOOD, package: version}.get)
+        check_dependencies({**GOOD, package: version}.get, lambda: forked)
     assert str(caught.value) == (
         f'mmdcn needs {package}>={lowest},<{too_new}, but {version} is installed; run `pip install '
         f'{requirement}`.')
@@ -33,7 +41,7 @@ def test_an_absent_package_is_named_with_the_command_that_helps(package):
 
     with pytest.raises(ImportError, match=f'mmdcn needs {package}.*it is not installed; run `pip '
                                           f'install {OPENMMLAB_VERSIONS[package][2]}`'):
-        check_dependencies(installed)
+        check_dependencies(installed, lambda: False)
 
 
 def test_what_a_package_itself_misses_is_not_hidden():

@@ -1,7 +1,6 @@
 from typing import List, NamedTuple, Optional, Sequence, Union
 
 import torch
-import torch.nn.functional as F
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -9,6 +8,7 @@ from torch import nn
 from mmdcn.evaluation.functional import patch_hit
 from mmdcn.models.necks import SwapRefine
 from mmdcn.models.patches.cells import Cells, by_image, indices, split_images
+from mmdcn.models.patches.shrink import shrink
 from mmdcn.registry import MODELS
 
 from .fitting import centred_patches, fitting_neck
@@ -88,22 +88,13 @@ class DCNClassifier(BaseClassifier):
     def extract_feat(self, images: torch.Tensor,
                      data_samples: Optional[List[DataSample]] = None) -> Glance:
         """Look at (N, C, H, W) images, coarsely and then at the salient patches again."""
-        coarse = _last_map(self.coarse(self.normalize(self.shrink(images))))
+        coarse = _last_map(self.coarse(self.normalize(shrink(images, self.coarse_scale))))
         saliency, entropy = self.saliency(coarse, self.head, data_samples)
         cells = self.selector(saliency, entropy)
         patches = self.normalize(self.patch_extractor(images, cells, coarse.shape[-2:]))
         fine = by_image(self.describe(patches), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
         return Glance(coarse, saliency, entropy, cells, fine, refined)
-
-    def shrink(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) -> (N, C, H·scale, W·scale), what the coarse tower sees."""
-        if self.coarse_scale == 1:
-            return images
-        if images.is_cuda:  # where torch shrinks floats only
-            images = images.float()
-        return F.interpolate(images, scale_factor=self.coarse_scale, mode='bilinear',
-                             antialias=True)
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Images or patches as a tower wants them, where the data preprocessor left that open."""

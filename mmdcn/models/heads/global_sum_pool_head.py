@@ -1,11 +1,13 @@
-from typing import Optional
+from typing import Optional, Tuple
 
 import torch
+import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmdcn.registry import MODELS
 
+from .global_max_pool_head import scale_of_norm
 from .global_pool_head import Features, GlobalPoolHead
 
 
@@ -53,3 +55,35 @@ class GlobalSumPoolHead(GlobalPoolHead):
             ValueError: The map has other channels than ``in_channels``.
         """
         return self.norm(self.conv(self._map(feats)).square().sum(dim=(2, 3)))
+
+    def entropy_and_gradient_norm(
+            self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
+        """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
+
+        −p (log p + H) goes back through the linear layer and the layer norm; each cell gets its
+        share of it twice its response times, which is 0 where the ReLU is shut. In evaluation mode
+        only.
+
+        Args:
+            feats: (N, D, h, w).
+
+        Returns:
+            tuple: (N,) and (N, h, w) without a graph, or None where the norm is no batch norm.
+        """
+        scale = scale_of_norm(self.conv)
+        if scale is None:
+            return None
+        with torch.no_grad():
+            responses = self.conv(self._map(feats))  # (N, mid_channels, h, w)
+            total = responses.square().sum(dim=(2, 3))
+            log_p = self.fc(self.norm(total)).log_softmax(dim=1)
+            p = log_p.exp()
+            entropy = -(p * log_p).sum(dim=1, keepdim=True)
+            of_normed = torch.mm(-p * (log_p + entropy), self.fc.weight) * self.norm.weight
+            normed = F.layer_norm(total, self.norm.normalized_shape, eps=self.norm.eps)
+            spread = (total.var(dim=1, correction=0, keepdim=True) + self.norm.eps).sqrt()
+            of_total = of_normed - of_normed.mean(dim=1, keepdim=True) - normed * (
+                of_normed * normed).mean(dim=1, keepdim=True)
+            of_responses = (2 * scale * of_total / spread)[:, :, None, None] * responses
+            gradient = F.conv_transpose2d(of_responses, self.conv.conv.weight)
+            return entropy.squeeze(1), torch.linalg.vector_norm(gradient, dim=1)

@@ -31,6 +31,7 @@ def feature_shape(tower: nn.Module, size: Pair) -> Tuple[int, int, int]:
     return _shape(_stand_in(tower), size)
 
 
+@torch.inference_mode(False)
 def cell_centres(tower: nn.Module) -> CellCentres:
     """Find out where in the image the cells of a tower look.
 

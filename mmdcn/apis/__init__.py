@@ -1,0 +1,4 @@
+from .inferencer import DCNInferencer
+from .model import get_model, list_models
+
+__all__ = ['DCNInferencer', 'get_model', 'list_models']

@@ -1,0 +1,153 @@
+"""Checkpoints that are read without running anything that is in them."""
+import ast
+import pickle
+import textwrap
+from os import PathLike
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Union
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmdcn.registry import DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
+
+
+class Checkpoint(NamedTuple):
+    """What a checkpoint file of MMEngine holds, as far as it matters for a prediction."""
+
+    path: Path
+    weights: Dict[str, torch.Tensor]
+    meta: dict  # 'cfg' (text), 'dataset_meta' and others
+
+
+def read_checkpoint(path: Union[str, PathLike]) -> Checkpoint:
+    """Read a checkpoint, or the bare weights of a model, onto the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no checkpoint, or holds more than weights and plain values.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f'The checkpoint {path} is not there.')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f'{path} is no checkpoint that can be read without running code in it, '
+                         'so it was not read: it is another kind of file, or holds objects beside '
+                         'weights and plain values.') from error
+    # torch answers broken bytes with many types of error.
+    except Exception as error:
+        raise ValueError(f'The checkpoint {path} is cut or is none '
+                         f'({_one_line(error)}).') from error
+    weights = content.get('state_dict', content) if isinstance(content, dict) else {}
+    if not (isinstance(weights, dict) and weights
+            and all(isinstance(weight, torch.Tensor) for weight in weights.values())):
+        raise ValueError(f'{path} is no checkpoint: it holds no state_dict.')
+    meta = content.get('meta') if 'state_dict' in content else None
+    # A model that was wrapped to train on several devices names its weights so.
+    weights = {name.removeprefix('module.'): weight for name, weight in weights.items()}
+    return Checkpoint(path, weights, meta if isinstance(meta, dict) else {})
+
+
+def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into a model, all of them.
+
+    Raises:
+        ValueError: They are of another model; the message says which weights differ.
+    """
+    own, given = model.state_dict(), checkpoint.weights
+    shapes = [f'{name} ({_shape(given[name])}, the model {_shape(own[name])})'
+              for name in own if name in given and own[name].shape != given[name].shape]
+    differences = [f'{what} {_first(names)}' for what, names in (
+        ('it lacks', [name for name in own if name not in given]),
+        ('the model has no', [name for name in given if name not in own]),
+        ('of other shape:', shapes)) if names]
+    if differences:
+        raise ValueError(f'The checkpoint {checkpoint.path} is of another model than this '
+                         f'{type(model).__name__}: {"; ".join(differences)}.')
+    model.load_state_dict(given)
+
+
+def config_of(checkpoint: Checkpoint) -> Config:
+    """The config that MMEngine put into a checkpoint, read as plain values.
+
+    Raises:
+        ValueError: There is none, or it holds more than plain values, or names a type that is
+            not registered.
+    """
+    text = checkpoint.meta.get('cfg')
+    if not isinstance(text, str):
+        raise ValueError(f"The checkpoint {checkpoint.path} holds no config in meta['cfg']: name "
+                         'the model or its config, and pass the checkpoint as pretrained.')
+    remedy = 'pass the config file, and the checkpoint as pretrained'
+    try:
+        config = Config(_plain_values(text))
+    except (SyntaxError, TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
+        raise ValueError(f'The config in the checkpoint {checkpoint.path} holds more than plain '
+                         f'values ({_one_line(error)}): {remedy}.') from error
+    known = _registered()
+    built = [config.get('model'), config.get('data_preprocessor'),
+             config.get('test_dataloader', {}).get('dataset')]
+    for kind in _types(built):
+        scope, _, name = kind.rpartition('.')
+        # For what it does not find, MMEngine imports and calls whatever has that name.
+        if name not in known or '.' in scope:
+            raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
+                             f'which is not registered: import what registers it, or {remedy}.')
+    return config
+
+
+class _DictCalls(ast.NodeTransformer):
+    """``dict(a=1)`` -> ``{'a': 1}``."""
+
+    def visit_Call(self, call: ast.Call) -> ast.AST:
+        self.generic_visit(call)
+        if not isinstance(call.func, ast.Name) or call.func.id != 'dict' or call.args:
+            return call
+        return ast.Dict([ast.Constant(keyword.arg) for keyword in call.keywords],
+                        [keyword.value for keyword in call.keywords])
+
+
+def _plain_values(text: str) -> dict:
+    """Of a module of nothing but assignments of literals."""
+    values = {}
+    for statement in ast.parse(text).body:
+        target, = statement.targets
+        values[target.id] = ast.literal_eval(_DictCalls().visit(statement.value))
+    return values
+
+
+def _types(part) -> Iterator[str]:
+    """Every ``type='X'`` inside of a config."""
+    if isinstance(part, dict):
+        if isinstance(part.get('type'), str):
+            yield part['type']
+        part = list(part.values())
+    if isinstance(part, (list, tuple)):
+        for value in part:
+            yield from _types(value)
+
+
+def _registered() -> set:
+    """Names that the registries of what a prediction needs know, those of parents too."""
+    names = set()
+    for registry in (DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS):
+        while registry is not None:
+            registry.import_from_location()
+            names.update(registry.module_dict)
+            registry = registry.parent
+    return names
+
+
+def _first(names: List[str]) -> str:
+    return names[0] if len(names) == 1 else f'{names[0]} and {len(names) - 1} more'
+
+
+def _shape(weight: torch.Tensor) -> str:
+    return '×'.join(map(str, weight.shape)) or 'a scalar'
+
+
+def _one_line(error: Exception) -> str:
+    return textwrap.shorten(str(error) or type(error).__name__, 150, placeholder=' …').rstrip('.')

@@ -1,0 +1,35 @@
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mmdcn.analysis import peak_memory
+from mmdcn.models.patches.shrink import shrink
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(8, 60), st.integers(8, 60),
+       st.sampled_from([.125, .2, .25, .3, .5, .75]))
+def test_bytes_are_shrunk_as_torch_shrinks_them(number, channels, height, width, scale):
+    images = torch.randint(256, (number, channels, height, width), dtype=torch.uint8)
+    expected = F.interpolate(images, scale_factor=scale, mode='bilinear', antialias=True)
+    assert torch.equal(shrink(images, scale), expected)
+
+
+def test_a_block_of_pixels_counts_as_its_mean():
+    images = torch.zeros(1, 1, 32, 32)
+    images[..., 16:20, 8:12] = 16.
+    small = shrink(images, .25)
+    assert small.shape == (1, 1, 8, 8)
+    torch.testing.assert_close(small.sum(), images.sum() / 16)
+    assert small.argmax() == 4 * 8 + 2
+
+
+def test_no_scale_leaves_the_image_as_it_is():
+    images = torch.rand(1, 1, 5, 5)
+    assert shrink(images, 1.) is images
+
+
+def test_large_bytes_are_shrunk_in_less_memory_than_they_take():
+    images = torch.randint(256, (1, 3, 1024, 1024), dtype=torch.uint8)
+    assert peak_memory(lambda: shrink(images, .25)) < images.nbytes
