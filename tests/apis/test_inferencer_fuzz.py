@@ -96,7 +96,7 @@ def test_any_image_gets_an_answer_or_a_sentence(inferencers, tmp_path):
             if isinstance(value, (float, np.ndarray)):
                 assert np.isfinite(value).all(), field
         assert 0 <= result['pred_score'] <= 1 + 1e-6 and result['cost']['total'] > 0
-    assert answers > IMAGES / 3 and len(told) > 3  # both happen often
+    assert answers > IMAGES / 4 and len(told) > 3  # both happen often
     assert modes >= {'1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'CMYK', 'I;16', 'F'}
 
 
