@@ -1,19 +1,17 @@
-from typing import List, Optional, Tuple, Union
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmpretrain.models.heads import ClsHead
-from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
 
-Features = Union[torch.Tensor, Tuple[torch.Tensor, ...]]
+from .global_pool_head import Features, GlobalPoolHead
 
 
 @MODELS.register_module()
-class GlobalMaxPoolHead(ClsHead):
+class GlobalMaxPoolHead(GlobalPoolHead):
     """The top layers g of Cluttered MNIST: convolution, global max pool, linear layer.
 
     Appendix 6.1: 4×4/2 × 96 without padding, batch norm and ReLU, then the maximum of each
@@ -34,13 +32,11 @@ class GlobalMaxPoolHead(ClsHead):
     def __init__(self, *, num_classes: int, in_channels: int, mid_channels: int = 96,
                  kernel_size: int = 4, stride: int = 2, norm_cfg: dict = dict(type='BN'),
                  init_cfg: Optional[dict] = None, **kwargs):
-        super().__init__(init_cfg=init_cfg, **kwargs)
-        self.num_classes = num_classes
-        self.in_channels = in_channels
+        super().__init__(num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg,
+                         **kwargs)
         self.conv = ConvModule(in_channels, mid_channels, kernel_size, stride=stride,
                                norm_cfg=norm_cfg)
         self.fc = nn.Linear(mid_channels, num_classes)
-        self._labels_checked = False
 
     def pre_logits(self, feats: Features) -> torch.Tensor:
         """The pooled features.
@@ -65,27 +61,13 @@ class GlobalMaxPoolHead(ClsHead):
 
     def _responses(self, feats: Features) -> torch.Tensor:
         """Of each filter to each window, (N, mid_channels, rows, columns)."""
-        if isinstance(feats, (tuple, list)):
-            feats = feats[-1]
-        if feats.size(1) != self.in_channels:
-            raise ValueError(
-                f'GlobalMaxPoolHead(in_channels={self.in_channels}) got a feature map of '
-                f'{feats.size(1)} channels: set in_channels to what the tower gives.')
+        feats = self._map(feats)
         kernel = self.conv.kernel_size
         if feats.size(2) < kernel[0] or feats.size(3) < kernel[1]:
             raise ValueError(
                 f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
                 f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.')
         return self.conv(feats)
-
-    def forward(self, feats: Features) -> torch.Tensor:
-        """Feature map (N, D, h, w), or a tuple ending in it, -> logits (N, C)."""
-        return self.fc(self.pre_logits(feats))
-
-    def entropy(self, feats: Features) -> torch.Tensor:
-        """Entropy H of the predicted distribution, in nats (eq. 2): -> (N,)."""
-        log_p = self(feats).log_softmax(dim=1)
-        return -(log_p.exp() * log_p).sum(dim=1)
 
     def entropy_and_gradient_norm(
             self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
@@ -100,7 +82,7 @@ class GlobalMaxPoolHead(ClsHead):
         Returns:
             tuple: (N,) and (N, h, w) without a graph, or None where the norm is no batch norm.
         """
-        scale = _scale_of_norm(self.conv)
+        scale = scale_of_norm(self.conv)
         if scale is None:
             return None
         with torch.no_grad():
@@ -135,26 +117,6 @@ class GlobalMaxPoolHead(ClsHead):
         kernel = self.conv.kernel_size
         windows = evidence.unsqueeze(1).expand(-1, kernel[0] * kernel[1], -1)
         return F.fold(windows, feats.shape[-2:], kernel, stride=self.conv.stride).squeeze(1)
-
-    def loss(self, feats: Features, data_samples: List[DataSample], **kwargs) -> dict:
-        """Cross-entropy (eq. 5) of a feature map: -> ``dict(loss=scalar)``.
-
-        Raises:
-            ValueError: A label of the first batch is not within [0, C).
-        """
-        if not self._labels_checked:  # once: reading labels back from a GPU waits for it
-            self._check_labels(data_samples)
-            self._labels_checked = True
-        return super().loss(feats, data_samples, **kwargs)
-
-    def _check_labels(self, data_samples: List[DataSample]) -> None:
-        for sample in data_samples:
-            for label in sample.get('gt_label', torch.empty(0)).tolist():
-                if not 0 <= label < self.num_classes:
-                    raise ValueError(
-                        f'GlobalMaxPoolHead(num_classes={self.num_classes}) got the label '
-                        f'{label}, which is not within 0..{self.num_classes - 1}: set '
-                        "num_classes to the dataset's number of classes.")
 
 
 def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.Tensor,
@@ -195,7 +157,7 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
     return gradient.narrow(2, 0, size[1]).permute(0, 3, 1, 2)
 
 
-def _scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:
+def scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:
     """What a convolution's norm multiplies each channel by, 1 without; None where unknown."""
     norm = conv.norm if conv.with_norm else nn.Identity()
     if isinstance(norm, nn.Identity):  # also where it is fused into the convolution
