@@ -16,7 +16,7 @@ PY_TIMED := GOMP_SPINCOUNT=10000 $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data quickstart street-numbers test matrix clean
+.PHONY: help setup data quickstart street-numbers test matrix demo demo-test clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,9 +73,15 @@ matrix: $(COMBINATIONS)  ## pass the tests that touch other packages, with other
 
 matrix-%: data
 	$(PY) -m uv venv --quiet --allow-existing --python $(VERSION) .venv/$@
-	$(PY) -m uv pip install --python .venv/$@ $(addprefix -r ,$(filter-out %mminstall.txt,$(REQUIREMENTS))) 'setuptools<81' wheel ninja
+	$(PY) -m uv pip install --python .venv/$@ $(addprefix -r ,$(filter-out %mminstall.txt,$(REQUIREMENTS))) 'setuptools<82' ninja
 	$(PY) -m uv pip install --python .venv/$@ $(PACKAGES)
 	OMP_NUM_THREADS=1 PYTHONPATH=. .venv/$@/bin/python -m pytest -p no:cacheprovider -n auto --dist loadfile $(TOUCHING)
+
+demo: setup  ## show where a trained DCN looks, on a page in the browser
+	$(PY) tools/demo_app.py
+
+demo-test: data  ## use that page in headless Chromium (apt-get install chromium chromium-driver)
+	$(PY_BUSY) tests/demo/in_chromium.py
 
 clean:  ## remove .venv and what quickstart made; data stays
 	rm -rf .venv $(QUICK)

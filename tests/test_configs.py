@@ -17,12 +17,14 @@ from .registered import CONFIGS, components, types_in
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 FEW_PATCHES = 8  # all patches of an image are too many for a test
+SMALL_CANVAS = 256  # pixels; so are all pixels of a megapixel image
 IMAGES = 2  # of each subset
 
 
 @pytest.fixture(scope='session')
 def data_roots(mnist_root, street_numbers_root):
-    return dict(ClutteredMNIST=mnist_root, SVHNFull=street_numbers_root)
+    return dict(ClutteredMNIST=mnist_root, MegapixelMNIST=mnist_root,
+                SVHNFull=street_numbers_root)
 
 
 @pytest.fixture(scope='session')
@@ -60,6 +62,8 @@ def load(path, data_roots, checkpoints) -> Config:
         dataset.indices = IMAGES
         if dataset.type == 'SVHNFull':
             dataset.val_size = IMAGES
+        if dataset.type == 'MegapixelMNIST':
+            dataset.canvas_size = SMALL_CANVAS
     redirect(cfg.model, checkpoints)
     if 'selector' in cfg.model:
         cfg.model.selector.k = min(cfg.model.selector.k, FEW_PATCHES * 3)
@@ -129,6 +133,7 @@ def test_a_config_makes_a_runner_with_a_whole_schedule(path, data_roots, checkpo
     cfg = load(path, data_roots, checkpoints)
     cfg.work_dir = str(tmp_path)
     cfg.train_dataloader.batch_size = 1
+    cfg.train_dataloader.dataset.indices = 4  # iterations an epoch
     runner = Runner.from_cfg(cfg)
     runner.build_train_loop(cfg.train_cfg)
     optimizer = runner.build_optim_wrapper(cfg.optim_wrapper)
@@ -152,12 +157,12 @@ def test_a_config_trains_on_train_chooses_on_val_and_tests_on_test(path):
     cfg = Config.fromfile(path)
     assert cfg.default_scope == 'mmdcn'
     train, val, test = (cfg[loader].dataset for loader in LOADERS)
-    if train.type == 'ClutteredMNIST':
+    if 'MNIST' in train.type:
         assert (train.split, val.split, test.split) == ('train', 'val', 'test')
     else:
         assert (train.part, val.part, test.get('part', 'all')) == ('train', 'val', 'all')
         assert train.split == val.split == ['train', 'extra'] and test.split == 'test'
-    assert test.get('test_mode', False) or train.type == 'ClutteredMNIST'
+    assert test.get('test_mode', False) or 'MNIST' in train.type
 
 
 def test_every_registered_component_runs_in_a_config():

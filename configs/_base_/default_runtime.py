@@ -7,6 +7,7 @@ default_hooks = dict(
     checkpoint=dict(
         type='CheckpointHook', interval=1, max_keep_ckpts=3, save_best='accuracy/top1'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    visualization=dict(type='DCNVisualizationHook', enable=False),
 )
 custom_hooks = [
     dict(type='SetEpochHook'),

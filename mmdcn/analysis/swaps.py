@@ -1,33 +1,74 @@
 """One trained DCN, tested with other parts in place of its own."""
+import argparse
+from pathlib import Path
 from typing import Dict, Hashable, Optional, Sequence
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader, Subset
 
+from mmdcn.apis import get_model
+from mmdcn.engine.launch import check_weights
 from mmdcn.models import DCNClassifier
-from mmdcn.utils.build import build_dataset, build_model
+from mmdcn.registry import MODELS
+from mmdcn.utils.build import build_dataset
 
 from .cost import count_multiplications
 
 
-def load_dcn(cfg: Config, checkpoint: str) -> DCNClassifier:
+def swap_parser(description: str, out: str) -> argparse.ArgumentParser:
+    """Make the parser of a tool that swaps a DCN's parts.
+
+    Args:
+        description: Of the tool.
+        out: Name of the JSON file, in ``work_dirs`` where the user names no other.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
+    parser.add_argument('checkpoint', type=_checkpoint)
+    parser.add_argument('--subset', choices=['val', 'test'], default='val',
+                        help='whose images give the error (default: %(default)s)')
+    parser.add_argument('--out', type=_json_file, default=Path('work_dirs', out),
+                        help='a JSON file; the plot goes beside it (default: %(default)s)')
+    return parser
+
+
+def _checkpoint(path: str) -> str:
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f'The checkpoint {path} is not there.')
+    return path
+
+
+def _json_file(path: str) -> Path:
+    if Path(path).suffix != '.json':
+        raise argparse.ArgumentTypeError(f'names a .json file, got {path}.')
+    return Path(path)
+
+
+def load_dcn(cfg: Config, checkpoint: Optional[str] = None) -> DCNClassifier:
     """Build a config's DCN with trained weights, in evaluation mode, on a GPU where there is one.
 
+    Args:
+        cfg: Of a ``DCNClassifier``.
+        checkpoint: Weights; None takes those that the model's ``init_cfg`` names.
+
     Raises:
-        SystemExit: The config describes another model.
+        SystemExit: The config describes another model, or its weights are not there.
     """
-    model = build_model(cfg).to(get_device())
-    if not isinstance(model, DCNClassifier):
-        raise SystemExit(f'{cfg.filename} is no DCNClassifier, so it has no saliency and no '
-                         'selector to swap.')
-    load_checkpoint(model, checkpoint, map_location='cpu')
-    return model
+    kind = MODELS.get(cfg.model.type)
+    if kind is None or not issubclass(kind, DCNClassifier):
+        raise SystemExit(f'{cfg.filename} is no DCNClassifier, so it has no saliency and chooses '
+                         'no patches.')
+    try:
+        check_weights(cfg, checkpoint)
+        return get_model(cfg, checkpoint or True, get_device())
+    except (FileNotFoundError, ValueError) as error:
+        raise SystemExit(str(error)) from error
 
 
 def build_loader(cfg: Config, subset: str, indices: Optional[Sequence[int]] = None) -> DataLoader:

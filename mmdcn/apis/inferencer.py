@@ -6,7 +6,6 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from mmengine.config import Config
 from mmengine.dataset import Compose, default_collate
 from mmengine.device import get_device
@@ -26,11 +25,11 @@ from mmdcn.models.selectors.top_k import TopKSelector
 from mmdcn.registry import TRANSFORMS
 from mmdcn.utils.checkpoint import load_weights, read_checkpoint
 from mmdcn.visualization.patches import draw_patches
+from mmdcn.visualization.pictures import save, to_array
 
 from .model import get_model, list_models, scope_of
 
 ImageInput = Union[str, os.PathLike, np.ndarray]
-DOTS_PER_INCH = 150
 
 
 class DCNInferencer(BaseInferencer):
@@ -182,11 +181,7 @@ class DCNInferencer(BaseInferencer):
         for input_, pred, name in zip(inputs, preds, names or _picture_names(inputs)):
             figure = draw_patches(self.pipeline(input_)['inputs'].unsqueeze(0), [pred], extractor)
             if show_dir is not None:
-                picture = Path(show_dir, f'{name}.png')
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                unfinished = picture.with_name(f'{picture.name}.unfinished')
-                figure.savefig(unfinished, format='png', dpi=DOTS_PER_INCH)
-                unfinished.replace(picture)
+                save(figure, Path(show_dir, f'{name}.png'))
             if show:
                 self._show(figure, name, wait_time)
 
@@ -319,11 +314,7 @@ class DCNInferencer(BaseInferencer):
         if self.visualizer is None:
             from mmpretrain.visualization import UniversalVisualizer
             self.visualizer = UniversalVisualizer()
-        figure.set_dpi(DOTS_PER_INCH)
-        canvas = FigureCanvasAgg(figure)
-        canvas.draw()
-        self.visualizer.show(np.asarray(canvas.buffer_rgba())[..., :3], win_name=name,
-                             wait_time=wait_time)
+        self.visualizer.show(to_array(figure), win_name=name, wait_time=wait_time)
 
 
 def _is_loader(step: dict) -> bool:

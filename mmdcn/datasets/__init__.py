@@ -1,7 +1,8 @@
 import mmpretrain.datasets  # noqa: F401  (fills the parent registry)
 
 from .cluttered_mnist import ClutteredMNIST
+from .megapixel_mnist import MegapixelMNIST
 from .svhn_full import SVHNFull
 from .transforms import LoadGrayscale, UpscaleToCover
 
-__all__ = ['ClutteredMNIST', 'LoadGrayscale', 'SVHNFull', 'UpscaleToCover']
+__all__ = ['ClutteredMNIST', 'LoadGrayscale', 'MegapixelMNIST', 'SVHNFull', 'UpscaleToCover']

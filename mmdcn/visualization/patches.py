@@ -1,5 +1,5 @@
 """Where a DCN looked, drawn over the image."""
-from typing import Optional, Sequence, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -11,35 +11,58 @@ from mmdcn.models.heads.sequence_head import number_of
 from mmdcn.models.patches import PatchExtractor
 
 PANELS_A_ROW = 4
-PANEL_INCHES = 2.4
+PANEL_INCHES = 2.4  # a panel's width
+TITLE_INCHES = .3
+LEAST_ASPECT, MOST_ASPECT = .3, 2.  # height over width of a panel; its image fits in
 BOX_COLOUR = '#35d0ff'
-RIGHT, WRONG = '#1a7f37', '#cf222e'
+# Blue and vermillion, which readers with any colour vision tell apart (Okabe and Ito).
+RIGHT, WRONG = '#0072b2', '#d55e00'
 
 
-def draw_patches(images: torch.Tensor, samples: Sequence[DataSample],
-                 extractor: Optional[PatchExtractor] = None) -> Figure:
-    """Draw saliency as heat, patches as boxes, predicted and true label, an image a panel.
+class Title(NamedTuple):
+    """What stands above an image.
 
-    A label is a class or a number; of another classifier than a DCN, image and label are drawn.
+    Attributes:
+        text: One line or more.
+        right: Whether the prediction is the truth; None where that is not known.
+    """
+
+    text: str
+    right: Optional[bool] = None
+
+
+def draw_patches(images: Sequence[torch.Tensor], samples: Sequence[DataSample],
+                 extractor: Optional[PatchExtractor] = None,
+                 titles: Optional[Sequence[Title]] = None, columns: int = PANELS_A_ROW) -> Figure:
+    """Draw saliency as heat, patches as boxes, prediction and truth, an image a panel.
 
     Args:
-        images: (N, 1 or 3, H, W), unnormalised, of any range.
-        samples: N predictions; a true label is shown where there is one.
-        extractor: Of a ``DCNClassifier``, where these are its predictions; says where a cell of
-            the saliency map lies in the image.
+        images: N of (1 or 3, H, W), unnormalised, of any range and of unlike sizes.
+        samples: N predictions. Those of other models than a ``DCNClassifier`` have no saliency
+            and no patches; these are drawn as image and title.
+        extractor: Of the DCN; says where a cell of the saliency map lies in the image. None for
+            other models.
+        titles: Of the images, in place of what :func:`describe` says of the samples.
+        columns: The most panels beside each other.
 
     Returns:
         Figure: Not shown, not saved.
     """
-    columns = min(len(samples), PANELS_A_ROW)
+    titles = [describe(sample) for sample in samples] if titles is None else titles
+    columns = min(len(samples), columns)
     rows = -(-len(samples) // columns)
-    figure = Figure(figsize=(columns * PANEL_INCHES, rows * (PANEL_INCHES + .3)),
+    aspect = float(np.median([image.shape[-2] / image.shape[-1] for image in images]))
+    height = PANEL_INCHES * min(max(aspect, LEAST_ASPECT), MOST_ASPECT)
+    lines = max(title.text.count('\n') + 1 for title in titles)
+    figure = Figure(figsize=(columns * PANEL_INCHES, rows * (height + lines * TITLE_INCHES)),
                     layout='constrained')
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel in panels:
         panel.set_axis_off()
-    for panel, image, sample in zip(panels, images.float().cpu().numpy(), samples):
-        _draw_panel(panel, image, sample, extractor)
+    for panel, image, sample, title in zip(panels, images, samples, titles):
+        _draw_panel(panel, image.float().cpu().numpy(), sample, extractor)
+        panel.set_title(title.text, fontsize=9,
+                        color={None: 'black', True: RIGHT, False: WRONG}[title.right])
     return figure
 
 
@@ -48,25 +71,23 @@ def _draw_panel(panel, image: np.ndarray, sample: DataSample,
     height, width = image.shape[-2:]
     grey = image.mean(axis=0)
     panel.imshow(grey, cmap='gray', extent=(0, width, height, 0))
-    if extractor is not None:
-        _draw_glance(panel, sample, extractor)
-    panel.set(xlim=(0, width), ylim=(height, 0))
-    predicted, true = label_of(sample, 'pred'), label_of(sample, 'gt')
-    if true is None:
-        panel.set_title(f'predicted {predicted}', fontsize=9)
-    else:
-        panel.set_title(f'predicted {predicted}, true {true}', fontsize=9,
-                        color=RIGHT if predicted == true else WRONG)
-
-
-def _draw_glance(panel, sample: DataSample, extractor: PatchExtractor) -> None:
-    saliency = sample.saliency.cpu().numpy()
-    heat = saliency / max(saliency.max(), np.finfo(np.float32).tiny)
-    panel.imshow(heat, cmap='inferno', alpha=.75 * np.sqrt(heat), interpolation='nearest',
-                 extent=saliency_extent(extractor, saliency.shape))
-    for x1, y1, x2, y2 in sample.patch_bboxes.tolist():
+    if 'saliency' in sample:
+        saliency = sample.saliency.cpu().numpy()
+        heat = saliency / max(saliency.max(), np.finfo(np.float32).tiny)
+        panel.imshow(heat, cmap='inferno', alpha=.75 * np.sqrt(heat), interpolation='nearest',
+                     vmin=0, vmax=1, extent=saliency_extent(extractor, saliency.shape))
+    for x1, y1, x2, y2 in sample.patch_bboxes.tolist() if 'patch_bboxes' in sample else ():
         panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=BOX_COLOUR,
                                   linewidth=.9))
+    panel.set(xlim=(0, width), ylim=(height, 0))
+
+
+def describe(sample: DataSample) -> Title:
+    """Prediction and, where it is known, truth."""
+    predicted, true = label_of(sample, 'pred'), label_of(sample, 'gt')
+    if true is None:
+        return Title(f'predicted {predicted}')
+    return Title(f'predicted {predicted}, true {true}', predicted == true)
 
 
 def label_of(sample: DataSample, which: str) -> Optional[str]:
@@ -74,7 +95,7 @@ def label_of(sample: DataSample, which: str) -> Optional[str]:
     if f'{which}_sequence' in sample:
         return number_of(sample.get(f'{which}_sequence'))
     if f'{which}_label' in sample:
-        return str(sample.get(f'{which}_label').item())
+        return ', '.join(map(str, sample.get(f'{which}_label').tolist()))
     return None
 
 

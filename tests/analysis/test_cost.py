@@ -93,7 +93,7 @@ def test_a_head_whose_entropy_calls_its_layers_only_is_told_from_the_way_back():
         type='EntropyGradient', head=dict(type='SequenceHead', in_channels=24)))
     cells, digits = 23 * 23, 5 * 11  # and 5 lengths, which the entropy leaves out
     assert parts['head on coarse'] == cells * 24 * (5 + digits)
-    assert parts['saliency'] == cells * 24 * digits
+    assert parts['saliency'] == digits**2 * (24 + cells)  # W Wᵀ, and that at each cell
 
 
 class ClosedForm(nn.Module):
@@ -121,7 +121,7 @@ def test_a_closed_form_counts_as_saliency():
 
 def test_a_dense_way_back_costs_as_much_as_the_way_there():
     dcn = build_dcn()
-    dcn.head.entropy_and_gradient = lambda feats: None
+    dcn.head.entropy_and_gradient_norm = lambda feats: None
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['saliency'] == HEAD
 

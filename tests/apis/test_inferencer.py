@@ -77,7 +77,7 @@ def test_the_demo_picture_is_the_first_test_image_and_is_read_at_once(trained, m
 
 
 def test_the_weights_that_come_along_are_trained(trained, mnist_root):
-    """The run ended at 98.14 % on test."""
+    """They have 98.32 % on all of test."""
     dataset = ClutteredMNIST(data_root=mnist_root, split='val', indices=500)
     images, labels = zip(*((info['img'], info['gt_label']) for info in map(
         dataset.get_data_info, range(500))))

@@ -1,9 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmdcn.models import EntropyGradient, GlobalMaxPoolHead, SequenceHead
-from mmdcn.models.saliency.entropy_gradient import entropy_and_gradient_by_autograd
+from mmdcn.models.heads.global_max_pool_head import scatter_windows
+from mmdcn.models.saliency.entropy_gradient import entropy_and_gradient_norm_by_autograd
 from mmdcn.models.saliency.head_reading import evaluation_mode
 from mmdcn.registry import MODELS
 
@@ -100,7 +104,7 @@ def test_saliency_is_computed_in_float32_under_autocast(head):
 @pytest.mark.parametrize('known', [True, False])
 def test_the_entropy_of_the_coarse_prediction_comes_along(head, known):
     if not known:
-        head.entropy_and_gradient = lambda feats: None
+        head.entropy_and_gradient_norm = lambda feats: None
     coarse = torch.rand(3, 24, 23, 23)
     entropy = EntropyGradient()(coarse, head.train()).entropy
     assert entropy.shape == (3, ) and not entropy.requires_grad
@@ -136,6 +140,9 @@ class TestClosedForms:
         'no norm': dict(type='GlobalMaxPoolHead', num_classes=4, in_channels=6, norm_cfg=None),
         'group norm': dict(type='GlobalMaxPoolHead', num_classes=4, in_channels=6,
                            norm_cfg=dict(type='GN', num_groups=4)),
+        'sum': dict(type='GlobalSumPoolHead', num_classes=5, in_channels=6, mid_channels=8),
+        'sum, no norm': dict(type='GlobalSumPoolHead', num_classes=5, in_channels=6,
+                             norm_cfg=None),
         'average': dict(type='SequenceHead', in_channels=6),
         'inverse entropy': dict(type='SequenceHead', in_channels=6, pooling='inverse_entropy'),
         'windows': dict(type='SequenceHead', in_channels=6, window=(2, 3)),
@@ -156,17 +163,17 @@ class TestClosedForms:
     def test_they_equal_autograd(self, head, dtype, rtol, size):
         feats = torch.randn(3, 6, *size, dtype=dtype)
         head = head.to(dtype)
-        if head.entropy_and_gradient(feats) is None:
+        if head.entropy_and_gradient_norm(feats) is None:
             assert not isinstance(head.conv.norm, nn.BatchNorm2d)
             return
         closed, exact = by_closed_form_and_by_autograd(head, feats)
-        assert closed.shape == feats.shape and not closed.requires_grad
+        assert closed.shape == (3, *size) and not closed.requires_grad
         assert_close_in_norm(closed, exact, rtol)
 
     def test_ties_are_broken_alike(self, head):
         feats = torch.randn(2, 6, 1, 1, dtype=torch.float64).expand(2, 6, 9, 8).clone()
         feats[:, :, :, 4:] = 0
-        if head.entropy_and_gradient(feats) is not None:
+        if head.entropy_and_gradient_norm(feats) is not None:
             assert_close_in_norm(*by_closed_form_and_by_autograd(head, feats), 1e-10)
 
     def test_patches_maps_are_as_good(self):
@@ -182,10 +189,35 @@ class TestClosedForms:
         assert closed.isfinite().all()
         assert_close_in_norm(closed, exact, 1e-8)
 
+    def test_what_the_weights_of_a_digit_share_makes_no_noise(self):
+        head = SequenceHead(in_channels=6)
+        with torch.no_grad():
+            shared = 100 * torch.randn(head.max_length, 6, 1)
+            head.classifier.weight[head.max_length:] += shared.repeat_interleave(11, dim=0)
+        feats = torch.randn(2, 6, 9, 7) / 100
+        closed = head.entropy_and_gradient_norm(feats)[1]
+        exact = entropy_and_gradient_norm_by_autograd(head.double(), feats.double())[1]
+        assert_close_in_norm(closed, exact, 1e-4)
+
+    @pytest.mark.parametrize('kernel, stride, size', [
+        ((4, 4), (2, 2), (23, 23)), ((3, 2), (2, 3), (8, 9)), ((2, 5), (1, 2), (6, 12)),
+        ((1, 1), (3, 1), (7, 4)), ((3, 3), (1, 1), (3, 3))])
+    def test_scattered_windows_are_a_transposed_convolution(self, kernel, stride, size):
+        weight = torch.randn(5, 3, *kernel, dtype=torch.float64)
+        grid = [(n - k) // s + 1 for n, k, s in zip(size, kernel, stride)]
+        windows = torch.randint(grid[0] * grid[1], (4, 5))
+        values = torch.randn(4, 5, dtype=torch.float64)
+        dense = values.new_zeros(4, 5, grid[0] * grid[1]).scatter_(2, windows[..., None],
+                                                                   values[..., None])
+        expected = F.conv_transpose2d(dense.unflatten(2, grid), weight, stride=stride)
+        left_out = [n - m for n, m in zip(size, expected.shape[2:])]
+        torch.testing.assert_close(scatter_windows(values, windows, weight, stride, size),
+                                   F.pad(expected, (0, left_out[1], 0, left_out[0])))
+
     def test_a_shut_relu_and_a_sure_head_have_no_gradient(self):
         head = GlobalMaxPoolHead(num_classes=3, in_channels=6).eval()
         nn.init.constant_(head.conv.bn.bias, -100)
-        assert not head.entropy_and_gradient(torch.rand(2, 6, 9, 9))[1].any()
+        assert not head.entropy_and_gradient_norm(torch.rand(2, 6, 9, 9))[1].any()
 
     def test_no_graph_is_built_where_they_are_known(self):
         coarse = torch.rand(2, 24, 23, 23)
@@ -196,9 +228,10 @@ class TestClosedForms:
 
 
 def by_closed_form_and_by_autograd(head, feats):
-    """The gradient both ways; the entropies that come along must be the head's."""
+    """The gradient's norms both ways; the entropies that come along must be the head's."""
     (known, closed), (found, exact) = (
-        head.entropy_and_gradient(feats), entropy_and_gradient_by_autograd(head, feats))
+        closed_form(feats) for closed_form in (
+            head.entropy_and_gradient_norm, partial(entropy_and_gradient_norm_by_autograd, head)))
     for entropy in (known, found):
         assert not entropy.requires_grad
         torch.testing.assert_close(entropy, head.entropy(feats).detach())

@@ -1,5 +1,13 @@
 import json
+import re
+import runpy
+from argparse import Namespace
 
+import torch
+
+from mmdcn.utils.build import read_config
+
+from ..conftest import ROOT
 from .running import run_tool
 
 CONFIGS = [f'configs/cluttered_mnist/{name}_1xb128-60e_cluttered-mnist.py'
@@ -36,6 +44,38 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
         assert 0 < row['ms_per_image_10'] <= row['ms_per_image'] <= row['ms_per_image_90']
         assert row['peak_bytes'] > 4 * row['batch'] * 24 * row['shape'][1] * row['shape'][2] / 40
     assert out.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
+
+
+def test_variants_are_rows_beside_what_they_are_variants_of():
+    printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '--batch-sizes', 1, '--rounds',
+                         1, '--variants', 'as-built', 'autograd')
+    table, ratios = ([line.strip() for line in half.splitlines()]
+                     for half in printed.split('Ratios'))
+    names = ('fine, as-built', 'fine', 'dcn-k8-hint, as-built', 'dcn-k8-hint, autograd',
+             'dcn-k8-hint')
+    rows = [line for line in table if line.startswith(('fine', 'dcn'))]
+    assert [re.split(r'  +', row)[0] for row in rows] == list(names)
+    costs = [int(re.split(r'  +', row)[1].replace(',', '')) for row in rows]
+    windows = 3 * 5  # of 8×13 cells; autograd goes back through all, the closed form through one
+    assert costs[0] == costs[1] and costs[2] == costs[4]
+    assert costs[3] - costs[4] == (windows - 1) * 16 * 24 * 96
+    assert any(row.startswith('dcn-k8-hint, autograd : dcn-k8-hint ') for row in ratios)
+    assert not any(row.startswith('fine, as-built : dcn-k8-hint ') for row in ratios)
+
+
+def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkeypatch):
+    compiling = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model, dynamic, options: compiling(
+        model, dynamic=dynamic, backend='eager'))  # the default would take minutes
+    tool = runpy.run_path(str(ROOT / TOOL))
+    plain, compiled = tool['rows_of']('coarse', read_config(ROOT / CONFIGS[0]), ['compiled'], 'cpu')
+    assert (plain.name, compiled.name) == ('coarse', 'coarse, compiled')
+    assert compiled.model is plain.model is plain.run is not compiled.run
+    images = torch.rand(2, 1, 100, 100)
+    measured = tool['measure']([plain, compiled], images, Namespace(rounds=2, device='cpu'))
+    assert [(one.row.name, one.batch, len(one.seconds)) for one in measured] == [
+        ('coarse', 2, 2), ('coarse, compiled', 2, 2)]
+    torch.testing.assert_close(compiled.run(images), plain.run(images))
 
 
 def test_a_shape_that_is_none_is_refused():

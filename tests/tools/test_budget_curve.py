@@ -1,4 +1,5 @@
 import json
+import runpy
 
 import pytest
 import torch
@@ -106,17 +107,25 @@ def test_error_and_cost_on_test_are_those_of_the_model_with_these_options(folder
             count_multiplications(dcn, images) / IMAGES, abs=1)
 
 
-def test_a_plot_lies_beside_the_figures(folder, on_val):
+def test_a_plot_of_error_over_patches_and_over_multiplications_lies_beside_the_figures(
+        folder, on_val):
     assert (folder / 'new' / 'val.png').read_bytes()[:4] == b'\x89PNG'
+    rows = on_val[1]['results']
+    axes, = runpy.run_path(str(ROOT / TOOL))['draw'](rows).axes
+    points = [point for line in axes.lines for point in line.get_xydata().tolist()]
+    assert points == [[row['patches'], row['error']] for row in rows]
+    above, = axes.child_axes
+    for row in rows:
+        assert above._functions[0](row['patches']) == pytest.approx(row['multiplications'] / 1e6)
 
 
 @pytest.mark.parametrize('args, code, complaint', [
     ((QUICK, 'nowhere.pth'), 2, 'The checkpoint nowhere.pth is not there'),
-    ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out names a .json file, got plot.png'),
+    ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: names a .json file, got plot.png'),
     ((QUICK, 'README.md', '--average-k', 4, 12), 2, '--average-k takes whole numbers from 1 to 11, '
      'got 4 12'),
     ((QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'), 1,
-     'is no DCNClassifier, so it has no saliency and no selector to swap'),
+     'is no DCNClassifier, so it has no saliency and chooses no patches'),
 ])
 def test_what_cannot_be_compared_is_refused_before_any_work(args, code, complaint):
     assert complaint in run_tool(TOOL, *args, code=code)

@@ -6,18 +6,24 @@ The models take turns in one process, so that whatever disturbs the machine dist
 the median, with the 10th to 90th percentile behind it, and a ratio is that of two models in the
 same turn. Batch norms are folded and weights stored channels last in all of them. The weights are
 as initialised: they change no figure, for an adaptive selector gives all the patches that it can.
+
+--variants adds rows that tell what an optimisation is worth: each model as built, without the
+above; each DCN with autograd in place of the closed form of its saliency; each model compiled by
+torch.compile, which takes minutes and a C++ compiler.
 """
 import argparse
+import copy
 import json
 import re
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from rich.progress import track
@@ -29,15 +35,31 @@ from mmdcn.analysis import (
     peak_memory,
     with_full_budgets,
 )
+from mmdcn.models import EntropyGradient
 from mmdcn.utils.build import build_model, first_images, read_config
 from mmdcn.utils.inference import optimize_for_inference
 from mmdcn.utils.table import names_of, print_table
+
+VARIANTS = ('as-built', 'autograd', 'compiled')
+
+
+class Row(NamedTuple):
+    """A model, and how it is run."""
+
+    config: str  # its name
+    variant: str  # '' of the model itself
+    model: nn.Module
+    run: Callable[[torch.Tensor], torch.Tensor]
+
+    @property
+    def name(self) -> str:
+        return f'{self.config}, {self.variant}' if self.variant else self.config
 
 
 class Measurement(NamedTuple):
     """Seconds a batch of each round, and the memory of one."""
 
-    model: str
+    row: Row
     shape: Tuple[int, int, int]
     batch: int
     seconds: np.ndarray
@@ -58,6 +80,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default=get_device(), help='default here: %(default)s')
     parser.add_argument('--rounds', type=int, default=20,
                         help='measurements of each (default: %(default)s)')
+    parser.add_argument('--variants', nargs='+', default=[], choices=VARIANTS,
+                        help='add these of each model')
     parser.add_argument('--metrics', nargs='+', default=[], metavar='NAME=FILE',
                         help='show the test error that tools/test.py --out-item metrics wrote to '
                         'FILE, NAME being a name in the table')
@@ -96,8 +120,8 @@ def main() -> None:
     else:
         images = first_images(next(iter(configs.values())), max(args.batch_sizes))
         inputs = [images.to(args.device)]
-    models = {name: optimize_for_inference(with_full_budgets(build_model(cfg))).to(args.device)
-              for name, cfg in configs.items()}
+    rows = [row for name, cfg in configs.items()
+            for row in rows_of(name, cfg, args.variants, args.device)]
     errors = {name: f'{100 - json.loads(Path(path).read_text())["accuracy/top1"]:.2f} %'
               for name, path in args.metrics.items()}
 
@@ -105,30 +129,51 @@ def main() -> None:
     for images in inputs:
         measured = []
         for size in track(args.batch_sizes, description='Timing', transient=True):
-            measured += measure(models, images[:size], args)
-        cost = {name: count_multiplications(model, images[:1]) for name, model in models.items()}
+            measured += measure(rows, images[:size], args)
+        cost = {row.name: count_multiplications(row.model, images[:1]) for row in rows}
         report(measured, cost, errors, args.device)
         everything += measured
-        costs += [cost[one.model] for one in measured]
+        costs += [cost[one.row.name] for one in measured]
     if args.out:
         write(everything, costs, args)
 
 
-def measure(models: Dict[str, nn.Module], images: torch.Tensor,
+def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> List[Row]:
+    """A config's model and the variants wanted of it, the slower ones first."""
+    built = with_full_budgets(build_model(cfg)).to(device)
+    fast = optimize_for_inference(copy.deepcopy(built))
+    rows = [Row(name, '', fast, fast)]
+    saliency = getattr(built, 'saliency', None)
+    if 'autograd' in variants and isinstance(saliency, EntropyGradient):
+        slow = copy.deepcopy(fast)
+        head = slow.head if saliency.head is None else slow.saliency.head
+        head.entropy_and_gradient_norm = lambda feats: None
+        rows.insert(0, Row(name, 'autograd', slow, slow))
+    if 'as-built' in variants:
+        rows.insert(0, Row(name, 'as-built', built, built))
+    if 'compiled' in variants:
+        compiled = torch.compile(fast, dynamic=False, options=dict(freezing=True))
+        rows.append(Row(name, 'compiled', fast, compiled))
+    return rows
+
+
+def measure(rows: Sequence[Row], images: torch.Tensor,
             args: argparse.Namespace) -> List[Measurement]:
     """Time a batch on all models in turn."""
+    torch.compiler.reset()  # it remembers a few sizes only
     with torch.inference_mode():
-        runs = {name: partial(model, images) for name, model in models.items()}
+        runs = {row.name: partial(row.run, images) for row in rows}
         times = interleaved_times(runs, args.rounds)
-        return [Measurement(name, tuple(images.shape[1:]), len(images), np.array(times[name]),
-                            peak_memory(run, args.device)) for name, run in runs.items()]
+        return [Measurement(row, tuple(images.shape[1:]), len(images), np.array(times[row.name]),
+                            peak_memory(runs[row.name], args.device)) for row in rows]
 
 
 def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, str],
            device: str) -> None:
     """Print a table of the models and one of their ratios, for images of one shape."""
     batches = sorted({one.batch for one in measured})
-    by_model = {name: {one.batch: one for one in measured if one.model == name} for name in cost}
+    by_model = {name: {one.batch: one for one in measured if one.row.name == name}
+                for name in cost}
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
     title = f'An image of {"×".join(map(str, measured[0].shape))} on {device}{threads}'
     columns = ['model', 'multiplications', *(f'ms, batch {size}' for size in batches),
@@ -138,12 +183,14 @@ def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, 
          f'{1000 / fastest(ones):.0f}', f'{ones[batches[-1]].bytes / 1e6:.1f}',
          *([errors.get(name, '')] if errors else [])] for name, ones in by_model.items()])
 
+    row_of = {one.row.name: one.row for one in measured}
     pairs = [[f'{a} : {b}', f'{cost[a] / cost[b]:.2f}',
               *(spread(np.percentile(by_model[a][size].seconds / by_model[b][size].seconds,
                                      (10, 50, 90))) for size in batches),
               f'{fastest(by_model[a]) / fastest(by_model[b]):.2f}',
               f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}']
-             for a, b in combinations(by_model, 2)]
+             for a, b in combinations(by_model, 2)
+             if row_of[a].variant == row_of[b].variant or row_of[a].config == row_of[b].config]
     if pairs:
         print_table('Ratios', ['', *columns[1:2], *(f'time, batch {size}' for size in batches),
                                'time at best', columns[3 + len(batches)]], pairs)
@@ -164,7 +211,7 @@ def write(measured: List[Measurement], costs: List[int], args: argparse.Namespac
     for one, cost in zip(measured, costs):
         low, median, high = one.per_image()
         rows.append(dict(
-            model=one.model, config=str(args.configs[one.model]), device=args.device,
+            model=one.row.name, config=str(args.configs[one.row.config]), device=args.device,
             threads=torch.get_num_threads(), torch=torch.__version__, shape=one.shape,
             batch=one.batch, rounds=args.rounds, multiplications=cost, ms_per_image=median,
             ms_per_image_10=low, ms_per_image_90=high, peak_bytes=one.bytes))
@@ -175,8 +222,8 @@ def write(measured: List[Measurement], costs: List[int], args: argparse.Namespac
     figure = Figure(figsize=(4 * len(shapes) + 1, 3.4), layout='constrained')
     panels = figure.subplots(1, len(shapes), squeeze=False)[0]
     for panel, size in zip(panels, shapes):
-        for name in args.configs:
-            ones = sorted((one for one in measured if (one.model, one.shape) == (name, size)),
+        for name in dict.fromkeys(one.row.name for one in measured):
+            ones = sorted((one for one in measured if (one.row.name, one.shape) == (name, size)),
                           key=lambda one: one.batch)
             low, median, high = np.array([one.per_image() for one in ones]).T
             batches = [one.batch for one in ones]

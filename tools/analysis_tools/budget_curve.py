@@ -9,7 +9,6 @@ two random halves of `val` is tested with those of the other, and `test` with th
 A plot as in the paper's Figure 3 (right) is drawn beside the JSON file, as a PNG.
 """
 import argparse
-from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple, Sequence
 
 import mmengine
@@ -19,12 +18,13 @@ from mmengine.config import Config
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mmdcn.analysis.swaps import build_loader, compare, load_dcn
+from mmdcn.analysis.swaps import build_loader, compare, load_dcn, swap_parser
 from mmdcn.models import DCNClassifier, EntropySelector, MassSelector, TopKSelector
 from mmdcn.models.saliency.measured import Measured
 from mmdcn.models.selectors.adaptive import AdaptiveSelector
 from mmdcn.utils.build import read_config
 from mmdcn.utils.table import print_table
+from mmdcn.visualization.pictures import new_chart, save
 
 FIGURES = {'error': 'error, %', 'patches': 'patches an image',
            'multiplications': 'multiplications an image, millions'}
@@ -33,6 +33,7 @@ FIGURES = {'error': 'error, %', 'patches': 'patches an image',
 MOST, GROWTH = 16, 50
 MOST_AT_ONCE = 12
 STEPS = 50  # of a bisection
+MARKERS = 'osD^'
 
 
 class Rule(NamedTuple):
@@ -61,20 +62,10 @@ FIXED = 'TopKSelector'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
-    parser.add_argument('checkpoint')
+    parser = swap_parser(__doc__.splitlines()[0], 'budget_curve.json')
     parser.add_argument('--average-k', type=int, nargs='+', default=[1, 2, 4, 6, 8], metavar='K',
                         help='patches an image on average (default: 1 2 4 6 8)')
-    parser.add_argument('--subset', choices=['val', 'test'], default='val',
-                        help='whose error (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs', 'budget_curve.json'),
-                        help='a JSON file; the plot goes beside it (default: %(default)s)')
     args = parser.parse_args()
-    if not Path(args.checkpoint).is_file():
-        parser.error(f'The checkpoint {args.checkpoint} is not there.')
-    if args.out.suffix != '.json':
-        parser.error(f'--out names a .json file, got {args.out}.')
     if not all(1 <= k < MOST_AT_ONCE for k in args.average_k):
         parser.error(f'--average-k takes whole numbers from 1 to {MOST_AT_ONCE - 1}, got '
                      f'{" ".join(map(str, args.average_k))}.')
@@ -92,7 +83,7 @@ def main() -> None:
     mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
                        results=results), args.out, indent=2)
     plot = args.out.with_suffix('.png')
-    draw(results).savefig(plot, dpi=100)
+    save(draw(results), plot)
     columns = ['', *(f'average {k}' for k in args.average_k)]
     for figure, label in FIGURES.items():
         print_table(f'{label} ({args.subset})', columns, [
@@ -181,15 +172,22 @@ def by_selector(results: List[dict]) -> Dict[str, List[dict]]:
 
 
 def draw(results: List[dict]) -> Figure:
-    """Error over average multiplications, a line a selector and a point an average."""
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
-    axes = figure.subplots()
-    for name, rows in by_selector(results).items():
-        axes.plot([row['multiplications'] / 1e6 for row in rows], [row['error'] for row in rows],
-                  marker='o', label=name)
-    axes.set(xlabel=FIGURES['multiplications'], ylabel=FIGURES['error'], ylim=(0, None))
-    axes.grid(alpha=.3)
+    """Error over average patches and multiplications, a line a selector and a point an average."""
+    figure, axes = new_chart(xlabel=FIGURES['patches'], ylabel=FIGURES['error'])
+    for (name, rows), marker in zip(by_selector(results).items(), MARKERS):
+        axes.plot([row['patches'] for row in rows], [row['error'] for row in rows], marker=marker,
+                  label=name)
+    axes.set_ylim(0, None)
     axes.legend()
+    fewest, most = (pick(results, key=lambda row: row['patches']) for pick in (min, max))
+    if most['patches'] > fewest['patches']:  # each patch costs the same
+        patch = ((most['multiplications'] - fewest['multiplications'])
+                 / (most['patches'] - fewest['patches']))
+        rest = most['multiplications'] - most['patches'] * patch
+        axes.secondary_xaxis('top', functions=(
+            lambda patches: (rest + patches * patch) / 1e6,
+            lambda millions: (millions * 1e6 - rest) / patch)).set_xlabel(
+                FIGURES['multiplications'])
     return figure
 
 

@@ -7,8 +7,6 @@ patches when it is tested. So a row says what the same weights make of other pla
 would have become, had they been trained with those. A plot, error over multiplications, is drawn
 beside the JSON file, as a PNG.
 """
-import argparse
-from pathlib import Path
 from typing import Dict, List
 
 import mmengine
@@ -16,7 +14,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from mmdcn.analysis.swaps import build_loader, compare, load_dcn
+from mmdcn.analysis.swaps import build_loader, compare, load_dcn, swap_parser
 from mmdcn.models import (
     ActivationNorm,
     ClassActivation,
@@ -28,30 +26,15 @@ from mmdcn.models import (
 )
 from mmdcn.utils.build import read_config
 from mmdcn.utils.table import print_table
+from mmdcn.visualization.pictures import new_chart, save
 
 BUDGETS = (2, 4, 8, 16, 24)  # patches an image
 FIGURES = {'error': 'error, %', 'patch_hit': 'patches that touch the object, %',
            'multiplications': 'multiplications an image, millions'}
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a DCNClassifier on Cluttered MNIST')
-    parser.add_argument('checkpoint')
-    parser.add_argument('--subset', choices=['val', 'test'], default='val',
-                        help='whose images (default: %(default)s)')
-    parser.add_argument('--out', type=Path, default=Path('work_dirs', 'compare_saliency.json'),
-                        help='a JSON file; the plot goes beside it (default: %(default)s)')
-    args = parser.parse_args()
-    if not Path(args.checkpoint).is_file():
-        parser.error(f'The checkpoint {args.checkpoint} is not there.')
-    if args.out.suffix != '.json':
-        parser.error(f'--out names a .json file, got {args.out}.')
-    return args
-
-
 def main() -> None:
-    args = parse_args()
+    args = swap_parser(__doc__.splitlines()[0], 'compare_saliency.json').parse_args()
     cfg = read_config(args.config)
     model = load_dcn(cfg, args.checkpoint)
     torch.manual_seed(0)  # for RandomCells
@@ -64,7 +47,7 @@ def main() -> None:
     mmengine.dump(dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset,
                        images=len(loader.dataset), results=results), args.out, indent=2)
     plot = args.out.with_suffix('.png')
-    draw(results).savefig(plot, dpi=100)
+    save(draw(results), plot)
     for figure, label in FIGURES.items():
         digits = 2 if figure == 'error' else 1
         print_table(f'{label} ({args.subset})', ['', *(f'k = {k}' for k in BUDGETS)],
@@ -89,14 +72,13 @@ def by_measure(results: List[dict], figure: str) -> Dict[str, List[float]]:
 
 def draw(results: List[dict]) -> Figure:
     """Error over multiplications, a line a measure and a point a budget."""
-    figure = Figure(figsize=(7, 4.5), layout='constrained')
-    axes = figure.subplots()
+    figure, axes = new_chart(
+        xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
+        ylabel=FIGURES['error'])
     costs = by_measure(results, 'multiplications')
     for measure, errors in by_measure(results, 'error').items():
         axes.plot(costs[measure], errors, marker='o', label=measure)
-    axes.set(xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
-             ylabel=FIGURES['error'], ylim=(0, None))
-    axes.grid(alpha=.3)
+    axes.set_ylim(0, None)
     axes.legend()
     return figure
 

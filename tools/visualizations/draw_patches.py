@@ -1,52 +1,92 @@
 """Draw where a trained DCN looks.
 
-    python tools/visualizations/draw_patches.py CONFIG CHECKPOINT --out patches.png
+    python tools/visualizations/draw_patches.py CONFIG [CHECKPOINT] --out patches.png
+    python tools/visualizations/draw_patches.py CONFIG --tta --num 3 --out scales.png
+
+The left half of the paper's Figure 3, and its Figure 6. With --tta an image gets a row, with a
+panel for each scale of the config's tta_pipeline.
 """
 import argparse
-from pathlib import Path
+from typing import List, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dataset import default_collate
-from mmengine.runner import load_checkpoint
+from mmpretrain.structures import DataSample
+from rich.progress import track
+from torch.utils.data import Dataset
 
+from mmdcn.analysis.swaps import load_dcn
 from mmdcn.models import DCNClassifier
-from mmdcn.utils.build import build_dataset, build_model
-from mmdcn.visualization.patches import draw_patches
+from mmdcn.registry import MODELS
+from mmdcn.utils.build import build_dataset, read_config
+from mmdcn.visualization.patches import Title, describe, draw_patches, label_of
+from mmdcn.visualization.pictures import picture, save
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of a DCNClassifier')
-    parser.add_argument('checkpoint')
-    parser.add_argument('--out', type=Path, required=True, help='picture (.png, .pdf, .svg)')
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without one the weights '
+                        "are those that the config's init_cfg names")
+    parser.add_argument('--out', type=picture, required=True, help='picture (.png, .pdf, .svg)')
     parser.add_argument('--num', type=int, default=8, help='images (default: %(default)s)')
     parser.add_argument('--subset', choices=['train', 'val', 'test'], default='test',
                         help='whose first images (default: %(default)s)')
+    parser.add_argument('--tta', action='store_true',
+                        help="draw all views of the config's tta_pipeline, such as scales")
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
                         help='override settings of the config: key=value')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.num < 1:
+        parser.error(f'--num counts images and must be at least 1, got {args.num}.')
+    return args
 
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     cfg.merge_from_dict(args.cfg_options)
-    model = build_model(cfg)
-    if not isinstance(model, DCNClassifier):
-        raise SystemExit(f'{args.config} is no DCNClassifier, so it has no patches to draw.')
-    load_checkpoint(model, args.checkpoint, map_location='cpu')
-    dataset = build_dataset(cfg, args.subset)
-    batch = default_collate([dataset[index] for index in range(min(args.num, len(dataset)))])
-    with torch.no_grad():
-        samples = model.test_step(batch)
-    figure = draw_patches(batch['inputs'], samples, model.patch_extractor)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.out, dpi=150)
+    if args.tta:
+        if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
+            raise SystemExit(f'{args.config} lacks tta_model and tta_pipeline, which --tta needs.')
+        cfg[f'{args.subset}_dataloader'].dataset.pipeline = cfg.tta_pipeline
+    model = load_dcn(cfg, args.checkpoint)
+    try:
+        dataset = build_dataset(cfg, args.subset)
+    except FileNotFoundError as error:
+        raise SystemExit(str(error)) from error
+    number = min(args.num, len(dataset))
+    looked = [look(model, cfg, dataset, index, args.tta)
+              for index in track(range(number), description='Looking')]
+    images, samples, titles = (sum(parts, []) for parts in zip(*looked))
+    columns = dict(columns=len(looked[0][0])) if args.tta else {}
+    save(draw_patches(images, samples, model.patch_extractor, titles, **columns), args.out)
     numbers = sorted({len(sample.cells) for sample in samples})
-    number = f'{numbers[0]} to {numbers[-1]}' if len(numbers) > 1 else numbers[0]
-    print(f'{args.out}: {len(samples)} images of the {args.subset} set, boxes are the '
-          f'{number} patches, heat is the saliency.')
+    patches = f'{numbers[0]} to {numbers[-1]}' if len(numbers) > 1 else numbers[0]
+    print(f'{args.out}: {number} images of the {args.subset} set, boxes are the {patches} patches'
+          f'{" at each scale" if args.tta else ""}, heat is the saliency.')
+
+
+@torch.no_grad()
+def look(model: DCNClassifier, cfg: Config, dataset: Dataset, index: int, tta: bool
+         ) -> Tuple[List[torch.Tensor], List[DataSample], List[Title]]:
+    """The views of an image, what the model makes of each, and their titles.
+
+    Images go one by one, as they may differ in size.
+    """
+    batch = default_collate([dataset[index]])
+    if not tta:
+        sample, = model.test_step(batch)
+        return [batch['inputs'][0]], [sample], [describe(sample)]
+    views = [model.test_step(dict(inputs=inputs, data_samples=samples))[0]
+             for inputs, samples in zip(batch['inputs'], batch['data_samples'])]
+    merged, = MODELS.build(dict(cfg.tta_model, module=model)).merge_preds([views])
+    titles = [Title(f'×{sample.scale_factor[0]:.2f}: {label_of(sample, "pred")}',
+                    describe(sample).right) for sample in views]
+    whole = describe(merged)
+    titles[0] = Title(f'{whole.text}\n{titles[0].text}', whole.right)
+    return [inputs[0] for inputs in batch['inputs']], views, titles
 
 
 if __name__ == '__main__':

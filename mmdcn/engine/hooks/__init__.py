@@ -1,4 +1,5 @@
+from .dcn_visualization_hook import DCNVisualizationHook
 from .set_epoch_hook import SetEpochHook
 from .sync_all_buffers_hook import SyncAllBuffersHook
 
-__all__ = ['SetEpochHook', 'SyncAllBuffersHook']
+__all__ = ['DCNVisualizationHook', 'SetEpochHook', 'SyncAllBuffersHook']

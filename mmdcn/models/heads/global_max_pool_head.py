@@ -1,19 +1,17 @@
-from typing import List, Optional, Tuple, Union
+from typing import Optional, Tuple
 
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmpretrain.models.heads import ClsHead
-from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
 
-Features = Union[torch.Tensor, Tuple[torch.Tensor, ...]]
+from .global_pool_head import Features, GlobalPoolHead
 
 
 @MODELS.register_module()
-class GlobalMaxPoolHead(ClsHead):
+class GlobalMaxPoolHead(GlobalPoolHead):
     """The top layers g of Cluttered MNIST: convolution, global max pool, linear layer.
 
     Appendix 6.1: 4×4/2 × 96 without padding, batch norm and ReLU, then the maximum of each
@@ -34,13 +32,11 @@ class GlobalMaxPoolHead(ClsHead):
     def __init__(self, *, num_classes: int, in_channels: int, mid_channels: int = 96,
                  kernel_size: int = 4, stride: int = 2, norm_cfg: dict = dict(type='BN'),
                  init_cfg: Optional[dict] = None, **kwargs):
-        super().__init__(init_cfg=init_cfg, **kwargs)
-        self.num_classes = num_classes
-        self.in_channels = in_channels
+        super().__init__(num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg,
+                         **kwargs)
         self.conv = ConvModule(in_channels, mid_channels, kernel_size, stride=stride,
                                norm_cfg=norm_cfg)
         self.fc = nn.Linear(mid_channels, num_classes)
-        self._labels_checked = False
 
     def pre_logits(self, feats: Features) -> torch.Tensor:
         """The pooled features.
@@ -65,12 +61,7 @@ class GlobalMaxPoolHead(ClsHead):
 
     def _responses(self, feats: Features) -> torch.Tensor:
         """Of each filter to each window, (N, mid_channels, rows, columns)."""
-        if isinstance(feats, (tuple, list)):
-            feats = feats[-1]
-        if feats.size(1) != self.in_channels:
-            raise ValueError(
-                f'GlobalMaxPoolHead(in_channels={self.in_channels}) got a feature map of '
-                f'{feats.size(1)} channels: set in_channels to what the tower gives.')
+        feats = self._map(feats)
         kernel = self.conv.kernel_size
         if feats.size(2) < kernel[0] or feats.size(3) < kernel[1]:
             raise ValueError(
@@ -78,18 +69,9 @@ class GlobalMaxPoolHead(ClsHead):
                 f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.')
         return self.conv(feats)
 
-    def forward(self, feats: Features) -> torch.Tensor:
-        """Feature map (N, D, h, w), or a tuple ending in it, -> logits (N, C)."""
-        return self.fc(self.pre_logits(feats))
-
-    def entropy(self, feats: Features) -> torch.Tensor:
-        """Entropy H of the predicted distribution, in nats (eq. 2): -> (N,)."""
-        log_p = self(feats).log_softmax(dim=1)
-        return -(log_p.exp() * log_p).sum(dim=1)
-
-    def entropy_and_gradient(
+    def entropy_and_gradient_norm(
             self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
-        """:meth:`entropy` and its gradient with respect to the map, without a backward pass.
+        """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
 
         −p (log p + H) goes back through the linear layer, and then each channel hands its share
         to the one window that was its maximum (eqs. 2, 3). In evaluation mode only.
@@ -98,9 +80,9 @@ class GlobalMaxPoolHead(ClsHead):
             feats: (N, D, h, w).
 
         Returns:
-            tuple: (N,) and (N, D, h, w) without a graph, or None where the norm is no batch norm.
+            tuple: (N,) and (N, h, w) without a graph, or None where the norm is no batch norm.
         """
-        scale = _scale_of_norm(self.conv)
+        scale = scale_of_norm(self.conv)
         if scale is None:
             return None
         with torch.no_grad():
@@ -112,7 +94,7 @@ class GlobalMaxPoolHead(ClsHead):
             of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
             gradient = scatter_windows(of_windows, windows, self.conv.conv.weight,
                                        self.conv.conv.stride, feats.shape[2:])
-            return entropy.squeeze(1), gradient
+            return entropy.squeeze(1), torch.linalg.vector_norm(gradient, dim=1)
 
     def class_activation(self, feats: Features) -> torch.Tensor:
         """How much each cell speaks for the predicted class (Zhou et al., CVPR 2016, eq. 2).
@@ -136,33 +118,14 @@ class GlobalMaxPoolHead(ClsHead):
         windows = evidence.unsqueeze(1).expand(-1, kernel[0] * kernel[1], -1)
         return F.fold(windows, feats.shape[-2:], kernel, stride=self.conv.stride).squeeze(1)
 
-    def loss(self, feats: Features, data_samples: List[DataSample], **kwargs) -> dict:
-        """Cross-entropy (eq. 5) of a feature map: -> ``dict(loss=scalar)``.
-
-        Raises:
-            ValueError: A label of the first batch is not within [0, C).
-        """
-        if not self._labels_checked:  # once: reading labels back from a GPU waits for it
-            self._check_labels(data_samples)
-            self._labels_checked = True
-        return super().loss(feats, data_samples, **kwargs)
-
-    def _check_labels(self, data_samples: List[DataSample]) -> None:
-        for sample in data_samples:
-            for label in sample.get('gt_label', torch.empty(0)).tolist():
-                if not 0 <= label < self.num_classes:
-                    raise ValueError(
-                        f'GlobalMaxPoolHead(num_classes={self.num_classes}) got the label '
-                        f'{label}, which is not within 0..{self.num_classes - 1}: set '
-                        "num_classes to the dataset's number of classes.")
-
 
 def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.Tensor,
                     stride: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
     """The transposed convolution of a map that has one nonzero cell in each channel.
 
-    In blocks of stride × stride cells a window covers whole blocks, so rows of stride² · D numbers
-    are added up, far fewer than a dense transposed convolution reads.
+    In blocks of as many cells of a row as the stride is wide, a window covers whole blocks. With
+    channels last these are rows of stride · D numbers to add up, of the map as of the
+    weight; a dense transposed convolution reads far more.
 
     Args:
         values: (N, M), each channel's number.
@@ -174,32 +137,27 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
     Returns:
         Tensor: (N, D, h, w), channels last in memory.
     """
-    count, channels = values.size(0), weight.size(1)
-    kernel = weight.shape[2:]
-    # Vertical and horizontal: blocks of a window, blocks of the map, windows of a row.
-    covered = [(length + step - 1) // step for length, step in zip(kernel, stride)]
-    blocks = [(length + step - 1) // step for length, step in zip(size, stride)]
-    columns = (size[1] - kernel[1]) // stride[1] + 1
+    count, (channels, height, width) = values.size(0), weight.shape[1:]
+    columns = (size[1] - width) // stride[1] + 1  # windows of a row
+    covered = (width + stride[1] - 1) // stride[1]  # blocks of a window's row
+    blocks = (size[1] + stride[1] - 1) // stride[1]  # blocks of a row of the map
 
-    missing = [n * step - length for n, step, length in zip(covered, stride, kernel)]
-    weight = F.pad(weight, (0, missing[1], 0, missing[0]))
-    weight = weight.unflatten(3, (covered[1], stride[1])).unflatten(2, (covered[0], stride[0]))
-    weight = weight.permute(0, 2, 4, 3, 5, 1).flatten(1)  # (M, blocks · cells of one · D)
-    rows = torch.einsum('nm,mr->nmr', values, weight)
+    weight = weight.permute(0, 2, 3, 1)
+    if width < covered * stride[1]:
+        weight = F.pad(weight, (0, 0, 0, covered * stride[1] - width))
+    rows = torch.einsum('nm,mr->nmr', values, weight.flatten(1))
 
-    steps = torch.arange(covered[0] * covered[1], device=values.device)
-    steps = steps // covered[1] * blocks[1] + steps % covered[1]
-    first = windows // columns * blocks[1] + windows % columns
-    of_image = torch.arange(count, device=values.device) * (blocks[0] * blocks[1])
-    places = of_image[:, None, None] + first.unsqueeze(2) + steps
-    gradient = values.new_zeros(count * blocks[0] * blocks[1], stride[0] * stride[1] * channels)
+    across, down = (torch.arange(n, device=values.device) for n in (covered, height))
+    first = windows // columns * (stride[0] * blocks) + windows % columns
+    of_image = torch.arange(count, device=values.device) * (size[0] * blocks)
+    places = (first + of_image.unsqueeze(1))[:, :, None, None] + down.unsqueeze(1) * blocks + across
+    gradient = values.new_zeros(count * size[0] * blocks, stride[1] * channels)
     gradient.index_add_(0, places.flatten(), rows.view(-1, gradient.size(1)))
-    gradient = gradient.view(count, *blocks, *stride, channels).transpose(2, 3)
-    gradient = gradient.reshape(count, blocks[0] * stride[0], blocks[1] * stride[1], channels)
-    return gradient.narrow(1, 0, size[0]).narrow(2, 0, size[1]).permute(0, 3, 1, 2)
+    gradient = gradient.view(count, size[0], blocks * stride[1], channels)
+    return gradient.narrow(2, 0, size[1]).permute(0, 3, 1, 2)
 
 
-def _scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:
+def scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:
     """What a convolution's norm multiplies each channel by, 1 without; None where unknown."""
     norm = conv.norm if conv.with_norm else nn.Identity()
     if isinstance(norm, nn.Identity):  # also where it is fused into the convolution

@@ -63,7 +63,7 @@ class SequenceHead(BaseModule):
         self.max_length = max_length
         self.window = to_pair(window)
         self.pooling = pooling
-        self.classifier = nn.Conv1d(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
+        self.classifier = _LinearAtPlaces(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
 
     def at_each_place(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
         """The distributions of each place; a backbone's tuple is taken at its last map.
@@ -117,16 +117,18 @@ class SequenceHead(BaseModule):
         """Summed entropy of the digits' distributions, the length left out (eq. 10): -> (N,)."""
         return _entropy(self.probabilities(feats).digits, dim=2).sum(1)
 
-    def entropy_and_gradient(self, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        """:meth:`entropy` and its gradient with respect to the map, without a backward pass.
+    def entropy_and_gradient_norm(self, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
 
-        A product at each place: through the pooling, the place's softmax and the linear layer.
+        v, the gradient with respect to a place's logits, is a product: through the pooling and the
+        softmax. The linear layer W has far more inputs than outputs, so no gradient of the map is
+        made: its norm is |Wᵀv| = √(vᵀ W Wᵀ v).
 
         Args:
             feats: (N, D, h, w) or (N, D, k, h, w).
 
         Returns:
-            tuple: (N,), and as ``feats``, without a graph.
+            tuple: (N,), and (N, h, w) or (N, k, h, w), without a graph.
         """
         with torch.no_grad():
             p = self.at_each_place(feats).digits  # (N, M, 11, L)
@@ -143,19 +145,27 @@ class SequenceHead(BaseModule):
                 of_weights = torch.where(entropy > _least_entropy(p), of_weights / entropy, 0)
                 of_places = of_pooled * weights + of_weights * _safe_log(p)
             of_logits = p * (of_places - (p * of_places).sum(2, keepdim=True))
-            weight = self.classifier.weight[self.max_length:, :, 0]  # the digits' (11·M, D)
-            gradient = self._spread_windows(weight.t() @ of_logits.flatten(1, 2), feats)
-            return _entropy(pooled.squeeze(-1), dim=2).sum(1), gradient
+            of_cells = self._spread_windows(of_logits.flatten(1, 2), feats)  # (N, 11·M, h, w)
+            return _entropy(pooled.squeeze(-1), dim=2).sum(1), self._norm_below(of_cells)
 
-    def _spread_windows(self, gradient: torch.Tensor, feats: torch.Tensor) -> torch.Tensor:
-        """Back through :meth:`_average_windows`: (N, D, L) -> the shape of ``feats``."""
-        if self.window == (1, 1):
-            return gradient.view_as(feats)
+    def _norm_below(self, of_logits: torch.Tensor) -> torch.Tensor:
+        """|Wᵀv| of the digits' weights: (N, 11·M, ...) -> (N, ...)."""
+        weight = self.classifier.weight[self.max_length:, :, 0].unflatten(0, (self.max_length, -1))
+        # v sums to 0 over a digit's classes; what their weights share would only leave rounding.
+        weight = (weight - weight.mean(1, keepdim=True)).flatten(0, 1)  # (11·M, D)
+        v = of_logits.flatten(2)
+        squared = (v * (weight @ weight.t() @ v)).sum(1)
+        return squared.clamp(min=0).sqrt().unflatten(1, of_logits.shape[2:])
+
+    def _spread_windows(self, of_places: torch.Tensor, feats: torch.Tensor) -> torch.Tensor:
+        """Back through :meth:`_average_windows`: (N, C, L) -> (N, C, [k,] h, w) as ``feats``."""
         grid = [length - window + 1 for length, window in zip(feats.shape[-2:], self.window)]
-        gradient = gradient.view(*feats.shape[:-2], *grid)
+        of_places = of_places.unflatten(2, (*feats.shape[2:-2], *grid))
+        if self.window == (1, 1):
+            return of_places
         below, beside = (window - 1 for window in self.window)
-        gradient = F.pad(gradient, (beside, beside, below, below))
-        return self._average_windows(gradient)  # each cell is in as many windows as it has cells
+        padded = F.pad(of_places, (beside, beside, below, below))
+        return self._average_windows(padded)  # each cell is in as many windows as it has cells
 
     def certainty(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
         """How sure each place is of the digits: (N, D, h, w) -> (N, h, w).
@@ -166,7 +176,7 @@ class SequenceHead(BaseModule):
         digits = self.at_each_place(feats).digits
         entropy = _entropy(digits, dim=2).sum(dim=1, keepdim=True)  # (N, 1, L)
         certainty = entropy.clamp(min=_least_entropy(digits)).reciprocal()
-        return self._spread_windows(certainty, feats[:, :1]).squeeze(1)
+        return self._spread_windows(certainty, feats).squeeze(1)
 
     def class_activation(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
         """What each place says for the predicted number's digits: (N, D, h, w) -> (N, h, w).
@@ -180,7 +190,7 @@ class SequenceHead(BaseModule):
         index = digits.unsqueeze(3).expand(-1, -1, -1, places.digits.size(3))
         said = places.digits.gather(2, index).squeeze(2)  # (N, M, L)
         said = (said * (digits < NUM_DIGITS)).sum(dim=1, keepdim=True)
-        return self._spread_windows(said, feats[:, :1]).squeeze(1)
+        return self._spread_windows(said, feats).squeeze(1)
 
     def loss(self, feats: Union[torch.Tensor, Tuple], data_samples: List[DataSample]) -> dict:
         """−log p(S | x) of eq. 9, averaged over the images: -> ``dict(loss=scalar)``.
@@ -210,6 +220,13 @@ class SequenceHead(BaseModule):
                 data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
         """Put the most probable number on each data sample; see :func:`set_predictions`."""
         return set_predictions(self.probabilities(feats), data_samples)
+
+
+class _LinearAtPlaces(nn.Conv1d):
+    """A convolution of size 1 that reads a channels-last map as it lies; torch's copies it."""
+
+    def forward(self, feats: torch.Tensor) -> torch.Tensor:
+        return self.weight.squeeze(2) @ feats + self.bias.unsqueeze(1)
 
 
 def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
@@ -260,8 +277,13 @@ def set_predictions(p: SequenceProbabilities,
 
 
 def number_of(sequence: torch.Tensor) -> str:
-    """The digits of a sequence (1 + M,) int64, such as ``'2038'``."""
+    """The digits of a sequence (1 + M,) int64, such as ``'2038'``.
+
+    Of a true number of more than M digits, whose length class is -1, the first M and ``'…'``.
+    """
     length, *digits = sequence.tolist()
+    if length < 0:
+        return f'{"".join(map(str, digits))}…'
     return ''.join(map(str, digits[:length + 1]))
 
 

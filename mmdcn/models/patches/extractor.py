@@ -54,9 +54,8 @@ class PatchExtractor(nn.Module):
         Returns:
             Tensor: (N·k, C, ph, pw) or (P, C, ph, pw), the patches of the first image first.
         """
-        (count, channels, height, width), device = images.shape, images.device
-        image = (cells.image if isinstance(cells, PackedCells)
-                 else torch.arange(count, device=device).unsqueeze(1))  # (P, ) or (N, 1)
+        (_, channels, height, width), device = images.shape, images.device
+        image = _images_of(cells)  # (P, ) or (N, 1)
         top, left = self._corners(indices(cells), grid)  # (P, ) or (N, k), as "..." below
         rows = top.unsqueeze(-1) + torch.arange(self.size[0], device=device)  # (..., ph)
         columns = left.unsqueeze(-1) + torch.arange(self.size[1], device=device)
@@ -123,10 +122,14 @@ def replace_cells(feature_map: torch.Tensor, cells: Cells,
     Returns:
         Tensor: (N, D, s1, s2).
     """
+    # Cell by cell, so that a map that is channels last in memory stays so.
+    by_cell = feature_map.flatten(2).transpose(1, 2)  # (N, s1·s2, D)
+    by_cell = by_cell.index_put((_images_of(cells), indices(cells)), vectors.to(feature_map.dtype))
+    return by_cell.transpose(1, 2).unflatten(2, feature_map.shape[2:])
+
+
+def _images_of(cells: Cells) -> torch.Tensor:
+    """The image of each cell: (P, ), or (N, 1) where each has k."""
     if isinstance(cells, PackedCells):
-        by_cell = feature_map.flatten(2).transpose(1, 2)  # (N, s1·s2, D)
-        by_cell = by_cell.index_put((cells.image, cells.cell), vectors.to(feature_map.dtype))
-        return by_cell.transpose(1, 2).unflatten(2, feature_map.shape[2:])
-    index = cells.unsqueeze(1).expand(-1, feature_map.size(1), -1)  # (N, D, k)
-    source = vectors.transpose(1, 2).to(feature_map.dtype)
-    return feature_map.flatten(2).scatter(2, index, source).view_as(feature_map)
+        return cells.image
+    return torch.arange(cells.size(0), device=cells.device).unsqueeze(1)

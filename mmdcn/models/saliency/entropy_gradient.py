@@ -13,8 +13,8 @@ from .measured import Measured
 class EntropyGradient(HeadReading):
     """How much the output's entropy moves with each coarse vector (eqs. 2, 3).
 
-    Where the head knows the gradient in closed form, ``entropy_and_gradient(feats) -> (N,),
-    (N, D, s1, s2)`` or None, no graph is built; elsewhere ``entropy(feats) -> (N,)`` is
+    Where the head knows it in closed form, ``entropy_and_gradient_norm(feats) -> (N,),
+    (N, s1, s2)`` or None, no graph is built; elsewhere ``entropy(feats) -> (N,)`` is
     differentiated.
 
     Args:
@@ -26,17 +26,18 @@ class EntropyGradient(HeadReading):
 
     def ask(self, head: nn.Module, feats: torch.Tensor) -> Measured:
         """The gradient's norm in each cell, and the entropy."""
-        known = head.entropy_and_gradient(feats) if hasattr(head, 'entropy_and_gradient') else None
-        entropy, gradient = known or entropy_and_gradient_by_autograd(head, feats)
-        return Measured(torch.linalg.vector_norm(gradient, dim=1), entropy)
+        closed_form = getattr(head, 'entropy_and_gradient_norm', lambda feats: None)
+        entropy, norm = closed_form(feats) or entropy_and_gradient_norm_by_autograd(head, feats)
+        return Measured(norm, entropy)
 
 
-def entropy_and_gradient_by_autograd(
+def entropy_and_gradient_norm_by_autograd(
         head: nn.Module, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """``head.entropy(feats)``, (N,), and its sum's gradient, (N, D, s1, s2) as ``feats``."""
+    """``head.entropy(feats)``, (N,), and the norm of its gradient in each cell, (N, s1, s2)."""
     with torch.inference_mode(False), torch.enable_grad():
         if feats.is_inference():  # autograd refuses these; a copy made here is none
             feats = feats.clone()
         feats = feats.detach().requires_grad_()
         entropy = head.entropy(feats)
-        return entropy.detach(), torch.autograd.grad(entropy.sum(), feats)[0]
+        gradient, = torch.autograd.grad(entropy.sum(), feats)
+        return entropy.detach(), torch.linalg.vector_norm(gradient, dim=1)

@@ -1,0 +1,3 @@
+_base_ = './dcn-k10_1xb16-30e_megapixel-mnist.py'
+
+model = dict(selector=dict(k=20))

@@ -1,0 +1,135 @@
+from typing import List, Tuple
+
+import numpy as np
+
+from mmdcn.registry import DATASETS
+
+from .mnist_canvas import DIGIT_SIZE, SPLITS, MNISTCanvas, box_at
+
+NUM_DIGITS = 5
+NUM_OF_LABEL = 3  # of them, so that the label is the majority
+NUM_PATTERNS = 50
+STEEPEST = np.pi / 2.5  # of a line
+MIRRORED = .44  # the share of second lines that run the other way
+DIMMEST = .8  # a pixel of a line, of white
+MARGIN = 28  # pixels from a piece of noise's top left corner to any border
+IMAGES = {'train': 5000, 'val': 1000, 'trainval': 5000, 'test': 1000}
+
+
+@DATASETS.register_module()
+class MegapixelMNIST(MNISTCanvas):
+    """Five MNIST digits on a large black canvas among noise; the label is their majority.
+
+    The dataset of Attention Sampling (Katharopoulos and Fleuret, ICML 2019), which is the
+    task 'majority' of Iterative Patch Selection (Bergner et al., ICLR 2023). Three
+    of the digits are of the label, two of any others, which may be one and the same. They lie
+    anywhere and don't overlap. A piece of noise is one of 50 patterns, each of them two lines a
+    pixel wide within 28×28 pixels; its top left corner is 28 pixels or more away from all borders.
+    Where things meet, the later piece of noise covers the earlier one, and a digit covers noise,
+    so that all digits can be read (as in Iterative Patch Selection; in Attention Sampling noise
+    covers digits).
+
+    Images are made when asked for and depend on (seed, split, index) alone, whatever the worker or
+    the order; labels and the patterns of the noise, other ones in each split, are fixed by
+    (seed, split). There are 5,000 images in ``'train'`` and ``'trainval'`` and 1,000 in ``'val'``
+    and ``'test'``.
+
+    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (5, 4) float32 tensor
+    with the (x1, y1, x2, y2) of all digits' 28×28 windows, those of the label first.
+
+    Args:
+        data_root: Folder of the unpacked idx files that
+            ``tools/dataset_converters/prepare_mnist.py`` makes.
+        split: Where the digits are drawn from: ``'train'`` (the first 55,000), ``'val'`` (the
+            last 5,000 of the training file), ``'trainval'`` (both) or ``'test'``.
+        canvas_size: Height and width of the image, in pixels.
+        num_noise: Pieces of noise an image.
+        seed: Chooses labels, digits, places and noise.
+        regenerate: Draw digits, places and noise of an image anew each epoch; its label and the 50
+            patterns stay. This is an augmentation and not the papers' protocol. Needs
+            ``SetEpochHook`` (in the default runtime) or calls of :meth:`set_epoch`.
+        **kwargs: ``pipeline``, ``indices`` and whatever else MMPretrain's ``BaseDataset``
+            takes.
+
+    Raises:
+        FileNotFoundError: An idx file is missing.
+        ValueError: A file is cut or no idx file of MNIST's size, a label is not a digit, or an
+            option is out of range.
+    """
+
+    # A digit touches at most four windows of a grid of 28 pixels, so a fifth finds one of 5×5.
+    least_canvas = 5 * DIGIT_SIZE
+    must_hold = 'five digits however the first four lie'
+
+    def __init__(self, *, data_root: str, split: str = 'train', canvas_size: int = 1500,
+                 num_noise: int = 50, seed: int = 0, regenerate: bool = False, **kwargs):
+        if num_noise < 0:
+            raise self._refusal('num_noise', f'must be at least 0, got {num_noise}.')
+        self.num_noise = num_noise
+        super().__init__(data_root=data_root, split=split, canvas_size=canvas_size, seed=seed,
+                         regenerate=regenerate, **kwargs)
+
+    def load_data_list(self) -> List[dict]:
+        """Read the digits, draw labels and patterns; an entry is an image's number and label."""
+        self._digits, labels = self._read_digits()
+        self._by_label = np.argsort(labels, kind='stable')
+        self._label_ends = np.searchsorted(labels[self._by_label], np.arange(11))
+        stream = SPLITS[self.split].stream
+        # Five numbers, where an image has four: these are no image's random numbers.
+        self._patterns = crossed_lines(
+            np.random.default_rng((self.seed, stream, 0, 0, 1)), NUM_PATTERNS)
+        drawn = np.random.default_rng((self.seed, stream, 0, 0, 2)).integers(
+            10, size=IMAGES[self.split])
+        return [dict(sample=sample, gt_label=label)
+                for sample, label in enumerate(drawn.tolist())]
+
+    def _render(self, info: dict) -> Tuple[np.ndarray, List[Tuple[int, int, int, int]]]:
+        rng = self._generator(info['sample'])
+        digits = self._draw_digits(rng, info['gt_label'])
+        places = self._draw_places(rng)
+        noise = rng.integers((0, MARGIN, MARGIN), (NUM_PATTERNS, *[self.canvas_size - MARGIN] * 2),
+                             size=(self.num_noise, 3)).tolist()
+
+        canvas = np.zeros((self.canvas_size, self.canvas_size), np.uint8)
+        pieces = [(self._patterns[pattern], place) for pattern, *place in noise]
+        pieces += zip(self._digits[digits], places)
+        for piece, (top, left) in pieces:
+            canvas[top:top + DIGIT_SIZE, left:left + DIGIT_SIZE] = piece
+        return canvas, [box_at(top, left) for top, left in places]
+
+    def _draw_digits(self, rng: np.random.Generator, label: int) -> np.ndarray:
+        """Three digits of the label and two others, by their places in the split."""
+        start, end = self._label_ends[label:label + 2]
+        same = rng.integers(start, end, size=NUM_OF_LABEL)
+        others = rng.integers(len(self._digits) - (end - start), size=NUM_DIGITS - NUM_OF_LABEL)
+        others[others >= start] += end - start
+        return self._by_label[np.concatenate((same, others))]
+
+    def _draw_places(self, rng: np.random.Generator) -> List[Tuple[int, int]]:
+        """The digits' (top, left), each drawn until it overlaps none before it."""
+        places = []
+        while len(places) < NUM_DIGITS:
+            top, left = rng.integers(self.canvas_size - DIGIT_SIZE + 1, size=2).tolist()
+            if all(max(abs(top - y), abs(left - x)) >= DIGIT_SIZE for y, x in places):
+                places.append((top, left))
+        return places
+
+
+def crossed_lines(rng: np.random.Generator, number: int) -> np.ndarray:
+    """Draw the patterns of the noise, (number, 28, 28) uint8.
+
+    A line runs from the first corner to the other side, 0 to 72 degrees from the vertical. A
+    pattern is one of the lines and another one, which is mirrored left to right with
+    probability 0.44; each pixel has 0.8 to 1 of full brightness.
+    """
+    angles = rng.random((number, 1)) * STEEPEST
+    directions = np.cos(angles), np.sin(angles)
+    steps = np.linspace(0, DIGIT_SIZE - .51, 2 * DIGIT_SIZE) / np.maximum(*directions)
+    rows, columns = (np.rint(steps * direction).astype(int) for direction in directions)
+    lines = np.zeros((number, DIGIT_SIZE, DIGIT_SIZE), bool)
+    lines[np.arange(number)[:, None], rows, columns] = True
+    others = rng.permutation(lines)
+    mirrored = rng.random(number) < MIRRORED
+    others[mirrored] = others[mirrored, :, ::-1]
+    brightness = DIMMEST + (1 - DIMMEST) * rng.random(lines.shape)
+    return ((lines | others) * brightness * 255).astype(np.uint8)

@@ -1,0 +1,131 @@
+"""What datasets that draw MNIST's digits on a canvas share."""
+import os.path as osp
+from abc import abstractmethod
+from typing import List, NamedTuple, Tuple
+
+import numpy as np
+import torch
+from mmpretrain.datasets import BaseDataset
+from mmpretrain.datasets.categories import MNIST_CATEGORITES
+
+DIGIT_SIZE = 28
+
+
+class Split(NamedTuple):
+    """Which digits of MNIST a split draws from."""
+
+    prefix: str  # of the files
+    total: int  # digits in the file
+    part: slice  # those of the split
+    stream: int  # of random numbers
+
+
+SPLITS = {
+    'train': Split('train', 60000, slice(0, 55000), 0),
+    'val': Split('train', 60000, slice(55000, 60000), 1),
+    'trainval': Split('train', 60000, slice(0, 60000), 2),
+    'test': Split('t10k', 10000, slice(0, 10000), 3),
+}
+
+
+class MNISTCanvas(BaseDataset):
+    """Images of MNIST's digits, made when asked for.
+
+    An image depends on (seed, split, index) alone, and on the epoch where ``regenerate`` is on,
+    whatever the worker or the order.
+
+    Args:
+        data_root: Folder of the unpacked idx files that
+            ``tools/dataset_converters/prepare_mnist.py`` makes.
+        split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``.
+        canvas_size: Height and width of the image, in pixels.
+        seed: Chooses whatever is random.
+        regenerate: Draw anew each epoch.
+        **kwargs: Of MMPretrain's ``BaseDataset``.
+
+    Raises:
+        FileNotFoundError: An idx file is missing.
+        ValueError: A file is cut or no idx file of MNIST's size, a label is not a digit, or an
+            option is out of range.
+    """
+
+    METAINFO = {'classes': MNIST_CATEGORITES}
+    least_canvas: int  # pixels
+    must_hold: str  # what needs them
+
+    def __init__(self, *, data_root: str, split: str, canvas_size: int, seed: int,
+                 regenerate: bool, **kwargs):
+        if split not in SPLITS:
+            raise self._refusal('split', f'must be one of {list(SPLITS)}, got {split!r}.')
+        if canvas_size < self.least_canvas:
+            raise self._refusal('canvas_size', f'must hold {self.must_hold}, at least '
+                                               f'{self.least_canvas} pixels, got {canvas_size}.')
+        if seed < 0:
+            raise self._refusal('seed', f'must be at least 0, got {seed}.')
+        self.split = split
+        self.canvas_size = canvas_size
+        self.seed = seed
+        self.regenerate = regenerate
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers see it
+        super().__init__(ann_file='', data_root=data_root, **kwargs)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch it is, to all workers; it matters where ``regenerate`` is on."""
+        self._epoch.fill_(epoch)
+
+    def get_data_info(self, idx: int) -> dict:
+        """The entry of ``idx`` with its image and boxes, before the pipeline."""
+        info = super().get_data_info(idx)
+        image, boxes = self._render(info)
+        info.update(img=image, img_shape=image.shape, ori_shape=image.shape,
+                    gt_bboxes=torch.tensor(boxes, dtype=torch.float32))
+        return info
+
+    @abstractmethod
+    def _render(self, info: dict) -> Tuple[np.ndarray, List[Tuple[int, int, int, int]]]:
+        """The image of an entry, (H, W) uint8, and its digits' (x1, y1, x2, y2)."""
+
+    def _generator(self, index: int) -> np.random.Generator:
+        """The random numbers of an image."""
+        epoch = int(self._epoch) if self.regenerate else 0
+        return np.random.default_rng((self.seed, SPLITS[self.split].stream, index, epoch))
+
+    def _read_digits(self) -> Tuple[np.ndarray, np.ndarray]:
+        """The split's digits (M, 28, 28) uint8 and their labels (M,)."""
+        prefix, total, part, _ = SPLITS[self.split]
+        images = _read_idx(osp.join(self.data_root, f'{prefix}-images-idx3-ubyte'),
+                           (total, DIGIT_SIZE, DIGIT_SIZE))
+        path = osp.join(self.data_root, f'{prefix}-labels-idx1-ubyte')
+        labels = _read_idx(path, (total, ))
+        if labels.max() >= len(MNIST_CATEGORITES):
+            raise ValueError(f'{path} holds the label {labels.max()}, but digits are 0 to 9; make '
+                             'it again with tools/dataset_converters/prepare_mnist.py.')
+        return images[part], labels[part]
+
+    def _refusal(self, option: str, why: str) -> ValueError:
+        return ValueError(f'{type(self).__name__}({option}=...) {why}')
+
+    def extra_repr(self) -> List[str]:
+        """Lines for ``repr``."""
+        return [f'Root of MNIST: \t{self.data_root}', f'Split: \t{self.split}',
+                f'Seed: \t{self.seed}', f'Clutter anew each epoch: \t{self.regenerate}']
+
+
+def box_at(top: int, left: int) -> Tuple[int, int, int, int]:
+    """The (x1, y1, x2, y2) of a digit's 28×28 window."""
+    return left, top, left + DIGIT_SIZE, top + DIGIT_SIZE
+
+
+def _read_idx(path: str, shape: Tuple[int, ...]) -> np.ndarray:
+    """Read an idx file of unsigned bytes, which must have just this shape."""
+    remedy = (f'run `python tools/dataset_converters/prepare_mnist.py --out '
+              f'{osp.dirname(path) or "."}`.')
+    if not osp.isfile(path):
+        raise FileNotFoundError(f'The MNIST file {path} is missing; {remedy}')
+    content = np.fromfile(path, np.uint8)
+    header = np.array((0x800 + len(shape), *shape), '>i4').tobytes()  # type, rank, lengths
+    if (content.size != len(header) + np.prod(shape)
+            or content[:len(header)].tobytes() != header):
+        raise ValueError(f'The MNIST file {path} is corrupt: it is not an idx file of '
+                         f'{"×".join(map(str, shape))} bytes; {remedy}')
+    return content[len(header):].reshape(shape)

@@ -1,0 +1,86 @@
+from pathlib import Path
+from typing import List, Sequence
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import BaseTTAModel, is_model_wrapper
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from mmpretrain.structures import DataSample
+
+from mmdcn.registry import HOOKS
+from mmdcn.visualization.patches import draw_patches
+from mmdcn.visualization.pictures import to_array
+
+
+@HOOKS.register_module()
+class DCNVisualizationHook(Hook):
+    """Shows where a DCN looks, while it is validated or tested.
+
+    Every ``interval``-th image goes to the runner's visualizer, and so to each of its backends
+    (files, TensorBoard, ...), with saliency, patches, prediction and truth. It keeps its name, so
+    that a backend shows how the patches move from epoch to epoch. Of a classifier that
+    chooses no patches, such as the coarse or the fine model alone, image, prediction and truth
+    are drawn. Of several views of an image (``--tta``) the first is drawn, with the
+    prediction from all of them.
+
+    Args:
+        enable: Draw. Off by default, as in MMPretrain's ``VisualizationHook``.
+        interval: Images from one that is drawn to the next; the first is always drawn. Where
+            processes share the images, those of the first process count.
+
+    Raises:
+        ValueError: ``interval`` is less than 1.
+    """
+
+    priority = 'NORMAL'
+
+    def __init__(self, *, enable: bool = False, interval: int = 5000):
+        if interval < 1:
+            raise ValueError(f'DCNVisualizationHook(interval=...) counts images and must be at '
+                             f'least 1, got {interval}.')
+        self.enable = enable
+        self.interval = interval
+        self._seen = 0  # images of the present loop
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._seen = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self._seen = 0
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
+                       outputs: Sequence[DataSample]) -> None:
+        """Draw what falls due; the step is the epoch, or the iteration where epochs don't count."""
+        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+        self._draw(runner, data_batch, outputs, 'val', runner.epoch if by_epoch else runner.iter)
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
+                        outputs: Sequence[DataSample]) -> None:
+        """Draw what falls due."""
+        self._draw(runner, data_batch, outputs, 'test', 0)
+
+    @master_only
+    def _draw(self, runner: Runner, data_batch: dict, outputs: Sequence[DataSample], subset: str,
+              step: int) -> None:
+        if not self.enable:
+            return
+        first = -self._seen % self.interval
+        self._seen += len(outputs)
+        if first >= len(outputs):
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        images: List[torch.Tensor] = data_batch['inputs']
+        if isinstance(model, BaseTTAModel):
+            model, images = model.module, images[0]
+        for index in range(first, len(outputs), self.interval):
+            figure = draw_patches([images[index]], [outputs[index]],
+                                  getattr(model, 'patch_extractor', None))
+            name = f'{subset}_{_name(outputs[index], self._seen - len(outputs) + index)}'
+            runner.visualizer.add_image(name, to_array(figure), step=step)
+
+
+def _name(sample: DataSample, number: int) -> str:
+    """The image file's and its folder's, or else the image's number."""
+    path = sample.get('img_path')
+    return '_'.join(Path(path).with_suffix('').parts[-2:]) if path else str(number)
