@@ -2,10 +2,11 @@
 import multiprocessing
 import os
 import runpy
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Sequence
+from typing import Iterator, Optional, Sequence, Set
 
 # Processes are forked from a server that has imported these and done nothing else, so that threads
 # and CUDA contexts of this process don't come along.
@@ -14,6 +15,7 @@ _CONTEXT.set_forkserver_preload(['mmpretrain.models', 'mmdcn.engine.launch'])
 # To be forked from later, the server may ask for GPUs but must not open one.
 os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
 _SHOWN = 15  # lines
+_running: Set[multiprocessing.process.BaseProcess] = set()
 
 
 class ScriptError(Exception):
@@ -38,7 +40,9 @@ def run_script(script: Path, args: Sequence, *, log: Path, folder: Optional[Path
     process = _CONTEXT.Process(target=_run, args=(
         str(Path(script).resolve()), list(map(str, args)), str(folder), str(log)))
     process.start()
+    _running.add(process)
     process.join()
+    _running.discard(process)
     if process.exitcode:
         end = log.read_text(errors='replace').splitlines()[-_SHOWN:]
         raise ScriptError('\n'.join([*end, f'{Path(script).name} has failed '
@@ -52,12 +56,16 @@ def stopping_scripts() -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for process in multiprocessing.active_children():
-            process.terminate()
+        for process in list(_running):
+            try:  # with the workers of its data loaders, which would wait for it forever
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:  # has no group yet, or has ended
+                process.kill()
         raise
 
 
 def _run(script: str, args: Sequence[str], folder: str, log: str) -> None:
+    os.setpgrp()
     os.chdir(folder)
     with open(log, 'ab', buffering=0) as file:
         for stream in (sys.stdout, sys.stderr):

@@ -5,6 +5,7 @@ import runpy
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import yaml
@@ -178,15 +179,29 @@ def test_a_script_that_fails_is_named_with_the_end_of_its_output(tmp_path, mnist
 
 def test_scripts_do_not_outlive_an_interruption(tmp_path):
     script, log = tmp_path / 'sleep.py', tmp_path / 'log'
-    script.write_text("import sys, time\nprint(sys.argv[1], flush=True)\ntime.sleep(600)\n")
+    script.write_text("import os, sys, time\nos.fork()\n"
+                      "print(sys.argv[1], os.getpid(), flush=True)\n"
+                      'time.sleep(600)\n')
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(KeyboardInterrupt), stopping_scripts():
             sleeping = pool.submit(run_script, script, ['begun'], log=log)
-            while not log.is_file() or 'begun' not in log.read_text():
+            while not log.is_file() or log.read_text().count('begun') < 2:
                 time.sleep(.05)
             raise KeyboardInterrupt
-        with pytest.raises(ScriptError, match='sleep.py has failed .exit code -15.'):
+        with pytest.raises(ScriptError, match='sleep.py has failed .exit code -9.'):
             sleeping.result(TIMEOUT)
+    deadline = time.monotonic() + TIMEOUT
+    for pid in re.findall(r'begun (\d+)', log.read_text()):
+        while runs(pid):
+            assert time.monotonic() < deadline
+            time.sleep(.05)
+
+
+def runs(pid):
+    try:
+        return ') Z ' not in Path('/proc', pid, 'stat').read_text()  # ended, but not reaped
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 # Pages
