@@ -1,5 +1,7 @@
 """What a model costs: multiplications counted, time measured."""
+import os
 import time
+import warnings
 from collections import OrderedDict
 from contextlib import contextmanager
 from itertools import accumulate
@@ -124,9 +126,12 @@ def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
-                                profile_memory=True) as profiler:
-        run()
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # or it reports on itself, line by line
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', 'Warning: Profiler clears events')
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
+                                    profile_memory=True) as profiler:
+            run()
     changes = sorted((event.start_ns(), event.nbytes()) for event
                      in profiler.profiler.kineto_results.events() if event.name() == '[memory]')
     return max(accumulate((size for _, size in changes), initial=0))

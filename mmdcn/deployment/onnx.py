@@ -182,10 +182,21 @@ def _peaks(feats, size):
             op.Unsqueeze(op.ArgMax(cells, axis=2), [3]))
 
 
+def _shrunk(images, size, align_corners, height=None, width=None):
+    # By the scale itself, as torch does it; from the two sizes, which are whole pixels, another one
+    # would be worked out.
+    if align_corners or height is None or width is None:
+        raise ValueError('Shrinking without aliasing is exported by a scale only.')
+    scales = op.Constant(value_floats=[1., 1., height, width])
+    return op.Resize(images, None, scales, None, mode='linear', antialias=1, exclude_outside=1,
+                     coordinate_transformation_mode='half_pixel')
+
+
 # Sizes and cells are never negative, for which torch's own translations are prepared.
 _TRANSLATIONS = {
     torch.ops.aten.floor_divide.default: lambda dividend, divisor: op.Div(dividend, divisor),
     torch.ops.aten.remainder.Scalar: lambda dividend, divisor: op.Mod(dividend, divisor),
     torch.ops.aten.einsum.default: _einsum,
     torch.ops.aten.adaptive_max_pool2d.default: _peaks,
+    torch.ops.aten._upsample_bilinear2d_aa.default: _shrunk,
 }

@@ -61,6 +61,16 @@ def test_an_image_smaller_than_the_tower_takes_is_refused(svhn):
         in_onnx_runtime(svhn[1], raw(1, 20, 30))
 
 
+def test_a_coarse_tower_sees_the_same_small_image_of_any_size(tmp_path):
+    dcn, path = exported(build_dcn(
+        coarse_scale=.25, patch_extractor=dict(stride=16, offset=15),
+        data_preprocessor=dict(type='LateNormalization', **GREY)).eval(),
+        tmp_path / 'dcn.onnx', 256, 320)
+    for height, width in ((256, 320), (261, 343)):  # the scale divides the first only
+        images = raw(2, height, width)
+        assert_a_dcn_agrees(in_onnx_runtime(path, images), dcn, images)
+
+
 @pytest.mark.parametrize('backbone, head', [
     (dict(type='ClutteredMNISTFine', in_channels=3),
      dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24)),

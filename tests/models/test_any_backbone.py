@@ -7,7 +7,9 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from mmdcn.analysis import peak_memory
+from mmdcn.models import TopKSelector
 from mmdcn.models.patches.probe import feature_shape
+from mmdcn.models.patches.shrink import shrink
 from mmdcn.registry import MODELS
 from mmdcn.utils.build import build_model
 
@@ -89,6 +91,22 @@ def assert_counted(cfg: Config, shape, folder) -> None:
     cost = cost_of(folder / 'pair.py', None, shape)
     parts = cost['parts']
     assert parts['coarse'] > 0 and parts['fine'] > 0 and cost['total'] == sum(parts.values())
+
+
+@pytest.mark.parametrize('fine', [RESNET, {**RESNET, 'base_channels': 8}],
+                         ids=['channels alike', 'channels unlike'])
+def test_towers_that_a_neck_joins_do_without_patches_too(fine):
+    dcn = MODELS.build(dcn_of(RESNET, fine))
+    assert dcn.fine_neck is not None
+    dcn.selector = TopKSelector(k=0)
+    images = torch.rand(2, 3, 192, 256)
+    loss, _ = dcn.parse_losses(dcn.train().loss(images, labelled(2)))
+    loss.backward()
+    for name, weight in dcn.named_parameters():  # none is missing: DDP waits for all
+        assert (weight.grad != 0).any() != name.startswith('fine'), name
+    with torch.no_grad():
+        coarse = dcn.eval().coarse(shrink(images, .5))
+        assert torch.equal(dcn(images), dcn.head(coarse))
 
 
 def test_a_huge_image_takes_the_memory_of_the_small_one_that_the_coarse_tower_sees():

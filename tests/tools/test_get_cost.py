@@ -76,10 +76,23 @@ def test_a_sweep_draws_the_totals_of_ever_larger_images(get_cost, tmp_path):
     assert row[1:] == [f'{costs[0]["total"]:,}' for costs in (coarse, dcn)]
 
 
+def test_k_is_what_the_image_has_and_a_coarse_model_has_one_row(get_cost, tmp_path):
+    get_cost(COARSE, DCN, '--shape', 1, 30, 30, '--k', 8, 2000, '--out', tmp_path / 'cost.json')
+    costs = json.loads((tmp_path / 'cost.json').read_text())
+    # 30 pixels leave (30 − 11) // 4 + 1 = 5 cells either way.
+    assert [cost['k'] for cost in costs] == [None, 8, 25]
+
+
+def test_true_boxes_are_not_needed_to_count(get_cost, tmp_path):
+    get_cost(CLUTTERED / 'dcn-k8-hint-oracle_1xb128-60e_cluttered-mnist.py', *SHAPE, '--out', tmp_path / 'cost.json')
+    (cost, ) = json.loads((tmp_path / 'cost.json').read_text())
+    assert cost['parts']['saliency'] == 0 and cost['parts']['fine'] == 8 * 1_156_032
+
+
 @pytest.mark.parametrize('args, sentence', [
     (['nowhere.py'], 'The config nowhere.py is not there; those of mmdcn are in configs/.'),
-    ([COARSE, *SHAPE, '--k', 8], f'--k sets the k of a selector, but the model of {COARSE} has '
-     'none: leave out --k or this config.'),
+    ([COARSE, *SHAPE, '--k', 8], '--k sets the k of a selector, but no model here has one: leave '
+     'it out.'),
     ([DCN, '--shape', 1, 20, 20], f'{DCN} cannot run on an image of 1×20×20 (GlobalMaxPoolHead '
      'needs a feature map of at least 4×4 cells, got 3×3: enlarge the image); change --shape.'),
     ([DCN, '--shape', 3, 100, 100], 'to have 1 channels, but got 3 channels instead); change '

@@ -18,9 +18,11 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 import torch
 from matplotlib.figure import Figure
+from mmengine.config import Config
 from rich.progress import track
 
 from mmdcn.analysis import multiplications_by_part, with_full_budgets
+from mmdcn.models import DCNClassifier, OracleCells, RandomCells
 from mmdcn.utils.build import build_model, first_images, read_config
 from mmdcn.utils.table import names_of, print_table
 
@@ -34,7 +36,8 @@ def parse_args() -> argparse.Namespace:
                         help='channels, height and width of the image (default: those of the '
                         'first test image)')
     parser.add_argument('--k', type=int, nargs='+', default=[None],
-                        help="patches, in place of the config's; several give a row each")
+                        help="patches, in place of the config's; several give a row each; models "
+                        'without a selector have one row')
     parser.add_argument('--sweep', type=Path, metavar='FILE.png',
                         help='count at 1 to 8 times the height and width of --shape and draw it')
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='write all figures there')
@@ -58,19 +61,23 @@ def main() -> None:
     if args.sweep:
         channels, height, width = args.shape
         shapes = [[channels, times * height, times * width] for times in SWEEP]
-    runs = list(product(shapes, args.configs, args.k))  # small images first
+    models = [(config, k) for config in args.configs
+              for k in (args.k if 'k' in selector_of(read_config(config)) else [None])]
+    if args.k != [None] and all(k is None for _, k in models):
+        raise SystemExit('--k sets the k of a selector, but no model here has one: leave it out.')
+    runs = list(product(shapes, models))  # small images first
     # A bar that an error leaves open would wait, when it is collected, for one that is drawn then.
     with closing(track(runs, description='Counting', transient=True)) as counting:
-        costs = [cost_of(config, k, shape) for shape, config, k in counting]
+        costs = [cost_of(config, k, shape) for shape, (config, k) in counting]
 
-    names = names_of(args.configs)
+    names = dict(zip(args.configs, names_of(args.configs)))
     if args.sweep:
-        labels = [name if k is None else f'{name}, k={k}' for name, k in product(names, args.k)]
+        labels = [names[config] if k is None else f'{names[config]}, k={k}' for config, k in models]
         by_model = {label: costs[index::len(labels)] for index, label in enumerate(labels)}
         print_totals(by_model)
         save(args.sweep, draw_totals(by_model).savefig)
     else:
-        print_parts(costs, dict(zip(map(str, args.configs), names)))
+        print_parts(costs, {str(config): name for config, name in names.items()})
     if args.out:
         save(args.out, lambda path: path.write_text(json.dumps(costs, indent=1) + '\n'))
 
@@ -84,21 +91,22 @@ def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
         shape: (C, H, W); None takes the first test image.
 
     Returns:
-        dict: ``config``, ``shape``, ``k`` (None without a selector of k patches),
+        dict: ``config``, ``shape``, ``k`` (patches that the image has; None without a selector),
         ``parameters``, ``parts`` (name -> multiplications) and their ``total``.
 
     Raises:
-        SystemExit: The config is not there or has no k, its data are not there, or the model
-            cannot take the image.
+        SystemExit: The config is not there, its data are not there, or the model cannot take the
+            image.
     """
     cfg = read_config(config)
-    selector = cfg.model.get('selector', {})
     if k is not None:
-        if 'k' not in selector:
-            raise SystemExit(f'--k sets the k of a selector, but the model of {config} has none: '
-                             'leave out --k or this config.')
-        selector.k = k
+        selector_of(cfg).k = k
     model = with_full_budgets(build_model(cfg))
+    chosen = []
+    if isinstance(model, DCNClassifier):
+        model.selector.register_forward_hook(lambda *run: chosen.append(run[-1].size(1)))
+        if isinstance(model.saliency, OracleCells):  # multiplies as little, but needs true boxes
+            model.saliency = RandomCells()
     try:
         images = first_images(cfg, 1) if shape is None else torch.rand(1, *shape)
     except FileNotFoundError as error:
@@ -109,9 +117,13 @@ def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
     except (RuntimeError, ValueError) as error:
         raise SystemExit(f'{config} cannot run on an image of {_times(images.shape[1:])} '
                          f'({_first_line(error)}); change --shape.') from error
-    return dict(config=str(config), shape=list(images.shape[1:]), k=selector.get('k'),
+    return dict(config=str(config), shape=list(images.shape[1:]), k=chosen[0] if chosen else None,
                 parameters=sum(weight.numel() for weight in model.parameters()),
                 parts=parts, total=sum(parts.values()))
+
+
+def selector_of(cfg: Config) -> dict:
+    return cfg.model.get('selector', {})
 
 
 def print_parts(costs: List[dict], names: Dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 import math
 from typing import Optional, Union
 
+from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmdcn.models.patches.geometry import Pair, to_pair
@@ -31,8 +32,10 @@ def centred_patches(patch_extractor: dict, coarse: nn.Module, scale: float) -> d
     return {**patch_extractor, 'stride': stride, 'offset': offset}
 
 
-def fitting_neck(coarse: nn.Module, fine: nn.Module, patch_size: Pair) -> Optional[dict]:
+def fitting_neck(coarse: nn.Module, fine: nn.Module, patch_size: Pair) -> Optional[nn.Module]:
     """What makes one vector with the coarse map's channels of a patch's fine map, if needed.
+
+    It takes no patches at all as well, which MMPretrain's necks do not.
 
     Raises:
         ValueError: A tower can't be tried.
@@ -40,9 +43,9 @@ def fitting_neck(coarse: nn.Module, fine: nn.Module, patch_size: Pair) -> Option
     channels = feature_shape(coarse, (SHORT, SHORT))[0]
     fine_channels, *cells = feature_shape(fine, patch_size)
     if fine_channels != channels:
-        return dict(type='mmpretrain.LinearNeck', in_channels=fine_channels,
-                    out_channels=channels, gap_dim=2)
-    return None if cells == [1, 1] else dict(type='mmpretrain.GlobalAveragePooling')
+        return nn.Sequential(nn.AdaptiveAvgPool2d(1), ConvModule(
+            fine_channels, channels, 1, norm_cfg=dict(type='BN'), act_cfg=None))
+    return None if cells == [1, 1] else nn.AdaptiveAvgPool2d(1)
 
 
 def _whole(number: float) -> Union[int, float]:

@@ -1,0 +1,112 @@
+"""Runs what the pages of docs/ show, and looks for what they name."""
+import re
+import shlex
+from pathlib import Path
+from typing import Iterator, NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ..conftest import ROOT
+from ..tools.running import run_tool
+
+PAGES = sorted((ROOT / 'docs').glob('*.md'))
+BLOCK = re.compile(
+    r'(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>python|bash)\n(?P<text>.*?)```', re.DOTALL)
+# What is changed in a page before it is run, for the sake of time.
+QUICKER = {'ten_minutes.md': {
+    'max_epochs=20': 'max_epochs=1', 'T_max=20': 'T_max=1', 'epoch_20.pth': 'epoch_1.pth',
+    'scale=(512, 384)': 'scale=(128, 96)'}}
+
+
+class Block(NamedTuple):
+    """A block of code, the line that it follows, and what the comment above it says."""
+
+    line: int
+    mark: str
+    language: str
+    text: str
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text(encoding='utf-8')
+    for plain, quick in QUICKER.get(page.name, {}).items():
+        assert plain in text, plain
+        text = text.replace(plain, quick)
+    for found in BLOCK.finditer(text):
+        yield Block(text.count('\n', 0, found.start('text')), **found.groupdict())
+
+
+def make_photos(folder: Path) -> None:
+    """Two of each class for training and for validation."""
+    generator = np.random.default_rng(0)
+    for subset in ('train', 'val'):
+        for name in ('good', 'scratched'):
+            photos = folder / subset / name
+            photos.mkdir(parents=True)
+            for index in range(2):
+                pixels = generator.integers(0, 256, (384, 512, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(photos / f'{index}.png')
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as the working folder is, where a user runs Python
+    make_photos(tmp_path / 'data' / 'parts')
+    names = {'__name__': '__main__'}
+    for block in blocks(page):
+        if block.mark.startswith('file: '):
+            Path(block.mark[len('file: '):]).write_text(block.text, encoding='utf-8')
+        elif block.language == 'python':
+            exec(compile('\n' * block.line + block.text, str(page), 'exec'), names)
+        else:
+            for command in block.text.replace('\\\n', ' ').splitlines():
+                program, tool, *args = shlex.split(command, comments=True)
+                assert program == 'python'
+                run_tool(tool, *args, folder=tmp_path)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_every_block_of_a_page_says_that_it_is_run(page):
+    found = list(blocks(page))
+    assert found
+    for block in found:
+        assert block.mark == 'run' or (block.mark or '').startswith('file: '), block.text
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_somewhere(page):
+    links = re.findall(r'\]\((?!http)([^)#]*)(?:#([^)]*))?\)', page.read_text(encoding='utf-8'))
+    assert links
+    for path, anchor in links:
+        target = page.parent / path if path else page
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target), f'{path}#{anchor}'
+
+
+def anchors(page: Path) -> Iterator[str]:
+    """Of a page's headings, as they are made of their words."""
+    text = re.sub(r'```.*?```', '', page.read_text(encoding='utf-8'), flags=re.DOTALL)
+    for heading in re.findall(r'^#+ (.*)$', text, re.MULTILINE):
+        yield re.sub(r'[^\w\- ]', '', heading.lower()).replace(' ', '-')
+
+
+def test_files_that_a_page_names_hold_what_it_says_of_them():
+    """What stands in code in a row of a table stands in the files of that row."""
+    seen = 0
+    for page in PAGES:
+        for line in page.read_text(encoding='utf-8').splitlines():
+            files = re.findall(r'`((?:mmdcn|tests|tools|configs)/[\w/.*-]+)`', line)
+            for file in files:
+                assert list(ROOT.glob(file)), file
+            if not line.startswith('|') or not files:
+                continue
+            sources = '\n'.join(path.read_text(encoding='utf-8') for file in files
+                                for path in ROOT.glob(file) if path.is_file())
+            for name in re.findall(r'`([A-Za-z_]\w*)(?:\(\))?`', line):
+                assert re.search(rf'\b{name}\b', sources), f'{name} in {files}'
+                seen += 1
+    assert seen
