@@ -72,7 +72,8 @@ def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
 
 def test_every_path_and_make_target_that_a_page_names_exists():
     makefile = (ROOT / 'Makefile').read_text()
-    for page in [ROOT / 'README.md', *(ROOT / 'configs').glob('*/README.md')]:
+    for page in [ROOT / 'README.md', *ROOT.glob('results/README.md'),
+                 *(ROOT / 'configs').glob('*/README.md')]:
         text = page.read_text(encoding='utf-8')
         for target in re.findall(r'make (\w+) ', text):
             assert re.search(rf'^{target}:', makefile, re.MULTILINE), target

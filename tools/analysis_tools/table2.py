@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import List, NamedTuple, Optional
 
 import mmengine
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -62,11 +62,12 @@ def checkpoint_of(table: List[Row], model: str) -> Path:
     return path
 
 
-def error_of(row: Row, checkpoint: Optional[Path], newest: float) -> float:
+def error_of(row: Row, checkpoint: Optional[Path], newest: float, options: dict) -> float:
     """Test a row, or read its result where that is newer than the weights."""
     result = RESULTS / f'{row.config}.json'
     if not result.is_file() or result.stat().st_mtime < newest:
         cfg = Config.fromfile(CONFIGS / f'{row.config}.py')
+        cfg.merge_from_dict(options)
         cfg.work_dir = str(RESULTS / row.config)
         cfg.test_dataloader.collate_fn = dict(type='default_collate')
         metrics = build_test_runner(
@@ -79,6 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('data', choices=['svhn', 'street-numbers'])
     parser.add_argument('--width', default='', choices=['', 'w25'], help="'' is the paper's")
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
+                        help='override settings of all configs: key=value')
     args = parser.parse_args()
     table = rows(args.data, args.width)
     weights = {model: checkpoint_of(table, model) for model in ('coarse', 'fine')}
@@ -91,7 +94,8 @@ def main() -> None:
     for row in table:
         checkpoint = weights.get(row.config.split('_')[0].split('-')[0])  # none for a DCN
         paper = '–' if row.paper is None else f'{row.paper:.1f}'
-        printed.add_row(row.label, paper, f'{error_of(row, checkpoint, newest):.1f}')
+        error = error_of(row, checkpoint, newest, args.cfg_options)
+        printed.add_row(row.label, paper, f'{error:.1f}')
     Console().print(printed)
 
 

@@ -1,0 +1,157 @@
+"""Tables of what ``tools/reproduce.py`` has found, as Markdown and for metafiles."""
+import json
+import re
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence
+
+CLUTTERS = {'fixed': 'fixed clutter', 'fresh': 'fresh clutter each epoch'}
+
+
+def read(folder: Path, name: str) -> Optional[dict]:
+    """The content of ``<folder>/<name>.json``, or None where it was not run."""
+    path = Path(folder, f'{name}.json')
+    return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
+
+
+def render(folder: Path, name: str, link: str = '') -> str:
+    """Markdown of an experiment: its table and pictures, or that it was not run yet.
+
+    Args:
+        folder: Where the files of results are.
+        link: Way from the page to that folder, such as ``'../results/'``.
+        name: Such as ``'table1'``. Shorter runs, ``'table1-4e'``, follow it, said to be that.
+
+    Raises:
+        ValueError: There is no such experiment.
+    """
+    if name not in _TABLES:
+        raise ValueError(f'There is no experiment {name!r}: take one of {", ".join(_TABLES)}.')
+    whole = read(folder, name)
+    experiment, _, width = name.partition('-')
+    command = f'python tools/reproduce.py {experiment}' + (f' --width {width}' if width else '')
+    parts = [f'*Not run yet: `{command}`.*' if whole is None else section(whole, link)]
+    for path in sorted(Path(folder).glob(f'{name}-[0-9]*e.json')):
+        parts.append(section(read(folder, path.stem), link))
+    return '\n\n'.join(parts)
+
+
+def metafile_results(folder: Path, config: str) -> str:
+    """Lines for a model's entry in a metafile; none where Table 1 was not run in full.
+
+    Args:
+        folder: Where the files of results are.
+        config: Name of the model's config, without folder and suffix.
+    """
+    for row in (read(folder, 'table1') or {}).get('rows', []):
+        fixed = row['fixed']
+        if Path(row['config']).stem == config and fixed['errors']:
+            return '\n'.join([
+                'Results:', '  - Dataset: Cluttered MNIST', '    Task: Image Classification',
+                '    Metrics:', f'      Top 1 Accuracy: {100 - fixed["mean"]:.2f}',
+                f'      Runs: {len(fixed["errors"])}'])
+    return ''
+
+
+def section(result: dict, link: str = '') -> str:
+    """Markdown of what one file of results holds: table, pictures, and where they come from.
+
+    Args:
+        result: The content of the file.
+        link: Way from the page to the pictures' folder.
+    """
+    # A plus behind a commit says that the code was changed since.
+    commits = ', '.join(commit[:10] + commit[40:] for commit in result['commits'])
+    origin = (f'`{result["command"]}`, commit {commits}, on {", ".join(result["devices"])}, '
+              f'torch {", ".join(result["torch"])}')
+    if result['quick']:
+        origin = f'**A check of the pipeline on a few images, no result.** {origin}'
+    elif result.get('shortened'):
+        origin = (f'**Shortened: {result["epochs"]} epochs in place of '
+                  f'{result["shortened"]}.** {origin}')
+    table = _TABLES[re.sub(r'-\d+e$', '', result['name'])]
+    pictures = [f'![{result["name"]}]({link}{name})' for name in result.get('pictures', [])]
+    return '\n\n'.join([table(result), *pictures, f'<sub>{origin}</sub>'])
+
+
+def _table1(result: dict) -> str:
+    sources = result['reference']
+    rows = [[row['label'], _percent(row['paper']), _percent(row['public']),
+             *(_spread(row[clutter]) for clutter in CLUTTERS)] for row in result['rows']]
+    sentence = ' '.join([
+        'Test error in percent, mean ± standard deviation over seeds (number of seeds).',
+        f'Paper: {sources["paper"]}. Re-implementation: {sources["public"]}.'])
+    columns = ['', 'paper', 're-implementation', *CLUTTERS.values()]
+    return f'{_markdown(columns, rows)}\n\n{sentence}'
+
+
+def _table2(result: dict) -> str:
+    rows = [[row['label'], _percent(row['paper'], 1), _spread(row, 1)] for row in result['rows']]
+    return (_markdown(['', 'paper, SVHN', 'here, street numbers'], rows)
+            + '\n\nSequence error in percent, mean ± standard deviation over seeds (number of '
+              f'seeds). Paper: {result["reference"]["paper"]}; its images are others.')
+
+
+def _fig2(result: dict) -> str:
+    return _markdown(['', 'last hint distance', 'after iterations'], [
+        [curve['label'], f'{curve["distances"][-1]:.3g}', f'{curve["iterations"][-1]:,}']
+        for curve in result['curves']])
+
+
+def _fig3(result: dict) -> str:
+    averages = list(dict.fromkeys(row['average_k'] for row in result['rows']))
+    selectors = dict.fromkeys(row['selector'] for row in result['rows'])
+    table = [[name, *(f'{row["error"]:.2f}' for row in result['rows'] if row['selector'] == name)]
+             for name in selectors]
+    return (_markdown(['patches an image, on average', *map(str, averages)], table)
+            + f'\n\nError on `val` in percent; epochs of training: {result["epochs"]}.')
+
+
+def _fig5(result: dict) -> str:
+    models = list(dict.fromkeys(row['label'] for row in result['rows']))
+    shapes = list(dict.fromkeys(tuple(row['shape']) for row in result['rows']))
+    total = {(row['label'], tuple(row['shape'])): row['total'] for row in result['rows']}
+    return (_markdown(['image', *models], [
+        [_times(shape[1:]), *(f'{total[model, shape] / 1e9:.3g}' for model in models)]
+        for shape in shapes]) + '\n\nMultiplications, 10⁹, counted.')
+
+
+def _cost(result: dict) -> str:
+    fine = next(row['total'] for row in result['rows'] if row['label'] == 'fine')
+    tables = [_markdown(['', 'multiplications', 'fewer than fine', 'paper', 'parameters'], [
+        [row['label'], f'{row["total"]:,}', f'{fine / row["total"]:.2f}×',
+         '–' if row['paper'] is None else f'{row["paper"] / 1e6:.1f}M', f'{row["parameters"]:,}']
+        for row in result['rows']])]
+    if result['timings']:
+        tables.append(_markdown(['', 'image', 'batch', 'ms an image', '10 % – 90 %'], [
+            [row['model'], _times(row['shape']), str(row['batch']), f'{row["ms_per_image"]:.3g}',
+             f'{row["ms_per_image_10"]:.3g} – {row["ms_per_image_90"]:.3g}']
+            for row in result['timings']]))
+    else:
+        tables.append('*Times: not run yet (`python tools/reproduce.py cost`).*')
+    return '\n\n'.join(tables)
+
+
+_TABLES: Dict[str, Callable[[dict], str]] = {
+    'table1': _table1, 'table2': _table2, 'table2-w25': _table2, 'fig2': _fig2, 'fig3': _fig3,
+    'fig5': _fig5, 'cost': _cost}
+
+
+def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines: List[Sequence[str]] = [columns, ['---'] * len(columns), *rows]
+    return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
+
+
+def _percent(error: Optional[float], digits: int = 2) -> str:
+    return '–' if error is None else f'{error:.{digits}f}'
+
+
+def _spread(cell: dict, digits: int = 2) -> str:
+    """``1.39 ± 0.05 (3)``; a single run has no deviation."""
+    if not cell['errors']:
+        return 'not run yet'
+    deviation = '' if cell['std'] is None else f' ± {cell["std"]:.{digits}f}'
+    return f'{cell["mean"]:.{digits}f}{deviation} ({len(cell["errors"])})'
+
+
+def _times(sizes: Sequence[int]) -> str:
+    return '×'.join(map(str, sizes))

@@ -1,0 +1,261 @@
+"""Reproduces on a few images, and checks that pages say what the files of results say."""
+import json
+import re
+import runpy
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+from mmengine.config import Config
+
+from mmdcn.analysis.results import metafile_results, render
+from mmdcn.utils.processes import ScriptError, run_script, stopping_scripts
+from mmdcn.utils.scalars import read_scalars
+
+from ..conftest import ROOT
+from .running import TIMEOUT, run_tool
+
+TOOL = 'tools/reproduce.py'
+FILL = 'tools/dev_tools/fill_results.py'
+TABLE1 = ('table1', '--quick', '--models', 'coarse', 'dcn-k8-hint', '--clutter', 'fixed')
+COARSE, DCN = (f'{name}_1xb128-60e_cluttered-mnist' for name in ('coarse', 'dcn-k8-hint'))
+QUICK = 'work_dirs/reproduce-quick'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, mnist_root):
+    """A working folder in which two seeds of two models were reproduced."""
+    folder = tmp_path_factory.mktemp('reproduce')
+    (folder / 'data').mkdir()
+    (folder / 'data' / 'mnist').symlink_to(mnist_root)
+    run_tool(TOOL, *TABLE1, '--epochs', 2, '--seeds', 0, 1, folder=folder)
+    return folder
+
+
+def run_of(folder, config, seed, kind='-2e'):
+    return folder / QUICK / 'table1' / f'{config}-seed{seed}{kind}'
+
+
+def result_of(folder, name):
+    return json.loads((folder / QUICK / 'results' / f'{name}.json').read_text())
+
+
+def test_the_file_has_every_run_and_the_spread_of_its_errors(folder):
+    result = result_of(folder, 'table1')
+    assert [(run['config'], run['seed'], run['clutter'], run['epochs'])
+            for run in result['runs']] == [
+        (f'configs/cluttered_mnist/{config}.py', seed, 'fixed', 2)
+        for config in (COARSE, DCN) for seed in (0, 1)]
+    rows = {row['label']: row for row in result['rows']}
+    assert len(rows) == 5
+    for label, config in (('Coarse model', COARSE), ('DCN, hints, 8 patches', DCN)):
+        errors = []
+        for seed in (0, 1):
+            tested = json.loads((run_of(folder, config, seed) / 'test.json').read_text())
+            errors.append(100 - tested['accuracy/top1'])
+        one, other = errors
+        assert rows[label]['fixed'] == dict(
+            errors=errors, mean=pytest.approx((one + other) / 2),
+            std=pytest.approx(abs(one - other) / 2**.5))
+        assert rows[label]['fresh'] == dict(errors=[], mean=None, std=None)
+
+
+def test_the_file_says_where_its_figures_come_from(folder):
+    result = result_of(folder, 'table1')
+    assert result['command'] == ('python tools/reproduce.py table1 --quick --models coarse '
+                                 'dcn-k8-hint --clutter fixed --epochs 2 --seeds 0 1')
+    assert result['quick'] is True and result['seeds'] == [0, 1]
+    assert {'python', 'torch', 'mmengine', 'mmpretrain'} <= set(result['versions'])
+    for run in result['runs']:
+        start, = run['starts']
+        assert re.fullmatch(r'[0-9a-f]{40}\+?|unknown', start['commit']) and start['device']
+        assert start['commit'] in result['commits'] and start['device'] in result['devices']
+
+
+def test_a_run_has_its_seed_and_a_schedule_that_ends_with_it(folder):
+    for seed in (0, 1):
+        cfg = Config.fromfile(run_of(folder, DCN, seed) / f'{DCN}.py')
+        assert cfg.randomness.seed == seed and cfg.train_cfg.max_epochs == 2
+        assert [(step.begin, step.end) for step in cfg.param_scheduler] == [(0, .5), (.5, 2)]
+        assert not cfg.train_dataloader.dataset.get('regenerate')
+    rates = read_scalars(run_of(folder, DCN, 0), 'lr')
+    assert max(rates, key=rates.get) in (4, 5) and len(rates) == 16
+    assert rates[16] < .1 * max(rates.values())
+
+
+def test_what_was_cut_off_goes_on_and_what_is_done_stays_as_it_is(folder):
+    cut, whole = run_of(folder, COARSE, 1), run_of(folder, COARSE, 0)
+    for name in ('run.json', 'test.json', 'epoch_2.pth'):
+        (cut / name).unlink()
+    (cut / 'last_checkpoint').write_text(str(cut / 'epoch_1.pth'))
+    before = result_of(folder, 'table1')
+    dates = {path: path.stat().st_mtime_ns for path in whole.rglob('*')}
+    printed = run_tool(TOOL, *TABLE1, '--epochs', 2, '--seeds', 0, 1, folder=folder)
+    assert 'coarse, seed 1, fixed clutter: went on after epoch 1, test error ' in printed
+    assert printed.count(': was done') == 3
+    assert {path: path.stat().st_mtime_ns for path in whole.rglob('*')} == dates
+    assert 'resumed epoch: 1' in (cut / 'train.log').read_text()
+    assert (cut / 'epoch_2.pth').is_file()
+    for one, other in zip(before['rows'], result_of(folder, 'table1')['rows']):
+        assert one['fixed']['errors'] == pytest.approx(other['fixed']['errors'])
+
+
+def test_a_table_keeps_the_runs_of_other_seeds_and_clutter(folder):
+    run_tool(TOOL, 'table1', '--quick', '--models', 'coarse', '--clutter', 'fresh', '--epochs', 2,
+             '--seeds', 3, folder=folder)
+    run = run_of(folder, COARSE, 3, '-fresh-2e')
+    cfg = Config.fromfile(run / f'{COARSE}.py')
+    assert cfg.train_dataloader.dataset.regenerate is True
+    coarse = result_of(folder, 'table1')['rows'][0]
+    assert len(coarse['fixed']['errors']) == 2 and len(coarse['fresh']['errors']) == 1
+    assert coarse['fresh']['std'] is None
+
+
+def test_figures_2_and_3_take_the_runs_of_the_table(folder):
+    printed = run_tool(TOOL, 'fig2', '--quick', '--epochs', 2, folder=folder)
+    assert 'dcn-k8-hint, seed 0, fixed clutter: was done' in printed
+    curves = result_of(folder, 'fig2')['curves']
+    logged = read_scalars(run_of(folder, DCN, 0), 'hint_distance')
+    assert dict(zip(curves[1]['iterations'], curves[1]['distances'])) == logged
+
+    run_tool(TOOL, 'fig3', '--quick', '--epochs', 2, folder=folder)
+    rows = result_of(folder, 'fig3')['rows']
+    assert [row['patches'] for row in rows if row['selector'] == 'TopKSelector'] == [
+        1, 2, 4, 6, 8, 10]
+    for picture in ('fig2', 'fig3-patches', 'fig3-error'):
+        path = folder / QUICK / 'results' / f'{picture}.png'
+        assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_root):
+    (tmp_path / 'data').mkdir()
+    (tmp_path / 'data' / 'street-numbers').symlink_to(street_numbers_root)
+    run_tool(TOOL, 'table2', '--quick', '--width', 'w25', '--seeds', 1, folder=tmp_path)
+    result = result_of(tmp_path, 'table2-w25')
+    assert len(result['rows']) == 16 and result['seeds'] == [1]
+    tested = tmp_path / QUICK / 'table2-w25' / 'seed1' / 'work_dirs' / 'table2'
+    for row in result['rows']:
+        metrics = json.loads((tested / row['config'].split('/')[-1].replace('.py', '.json'))
+                             .read_text())
+        assert row['errors'] == [pytest.approx(100 - metrics['accuracy/sequence'])]
+
+
+def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
+    run_tool(TOOL, 'cost', '--quick', '--no-timing', folder=tmp_path)
+    result = result_of(tmp_path, 'cost')
+    assert {row['label']: row['total'] for row in result['rows']} == {
+        'coarse': 6_357_420, 'fine': 82_951_584, 'dcn-k8-hint': 19_330_860,
+        'dcn-k24-hint': 37_827_372}  # worked out in tests/analysis/test_cost.py
+    assert result['timings'] == [] and not list(tmp_path.rglob('times-*.json'))
+    assert 'Times: not run yet' in render(tmp_path / QUICK / 'results', 'cost')
+
+
+@pytest.mark.parametrize('args, code, complaint', [
+    (['table1', '--device', 'tpu'], 2, "--device takes 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
+    (['table1', '--epochs', 0], 2, '--epochs must be at least 1, got 0'),
+    (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
+    (['table1', '--seeds', -1], 2, '--seeds must be at least 0, got -1'),
+    (['table1'], 1, 'data/mnist is missing: run `python tools/dataset_converters/prepare_mnist.py'),
+    (['table2'], 1, 'is missing: run `python tools/dataset_converters/make_street_numbers.py'),
+])
+def test_what_cannot_be_reproduced_is_refused_in_a_sentence(tmp_path, args, code, complaint):
+    printed = run_tool(TOOL, *args, folder=tmp_path, code=code)
+    assert complaint in ' '.join(printed.split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_script_that_fails_is_named_with_the_end_of_its_output(tmp_path, mnist_root):
+    broken = tmp_path / 'data' / 'mnist'
+    broken.mkdir(parents=True)
+    (broken / 't10k-labels-idx1-ubyte').write_bytes(b'')
+    printed = run_tool(TOOL, *TABLE1, '--seeds', 0, folder=tmp_path, code=1)
+    assert 'train-images-idx3-ubyte is missing' in printed
+    assert 'train.py has failed (exit code 1); all of its output is in ' in printed
+    assert not list(tmp_path.rglob('table1.json'))
+
+
+def test_scripts_do_not_outlive_an_interruption(tmp_path):
+    script, log = tmp_path / 'sleep.py', tmp_path / 'log'
+    script.write_text("import os, sys, time\nos.fork()\n"
+                      "print(sys.argv[1], os.getpid(), flush=True)\n"
+                      'time.sleep(600)\n')
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(KeyboardInterrupt), stopping_scripts():
+            sleeping = pool.submit(run_script, script, ['begun'], log=log)
+            while not log.is_file() or log.read_text().count('begun') < 2:
+                time.sleep(.05)
+            raise KeyboardInterrupt
+        with pytest.raises(ScriptError, match='sleep.py has failed .exit code -9.'):
+            sleeping.result(TIMEOUT)
+    deadline = time.monotonic() + TIMEOUT
+    for pid in re.findall(r'begun (\d+)', log.read_text()):
+        while runs(pid):
+            assert time.monotonic() < deadline
+            time.sleep(.05)
+
+
+def runs(pid):
+    try:
+        return ') Z ' not in Path('/proc', pid, 'stat').read_text()  # ended, but not reaped
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+# Pages
+
+
+def test_all_pages_have_the_figures_of_the_files_of_results():
+    run_tool(FILL, '--check')
+
+
+def cell(*errors):
+    return dict(errors=list(errors), mean=statistics.fmean(errors) if errors else None,
+                std=statistics.stdev(errors) if len(errors) > 1 else None)
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Made-up results of a full run and of a shorter one."""
+    for name, shortened, fixed in (('table1', None, (1., 2.)), ('table1-4e', 60, (3., ))):
+        (tmp_path / f'{name}.json').write_text(json.dumps(dict(
+            name=name, command='COMMAND', quick=False, commits=['a' * 40, 'b' * 40 + '+'],
+            devices=['DEVICE'], torch=['2.12'], epochs=4, shortened=shortened,
+            reference=dict(paper='PAPER', public='PUBLIC'), rows=[dict(
+                label='Coarse model', config=f'configs/cluttered_mnist/{COARSE}.py', paper=3.69,
+                public=None, fixed=cell(*fixed), fresh=cell())])))
+    return tmp_path
+
+
+def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
+    whole, short = render(results, 'table1').split('\n\n|')
+    assert '| Coarse model | 3.69 | – | 1.50 ± 0.71 (2) | not run yet |' in whole
+    assert 'Paper: PAPER.' in whole and '`COMMAND`, commit aaaaaaaaaa, bbbbbbbbbb+, on' in whole
+    assert '| 3.00 (1) | not run yet |' in short
+    assert '**Shortened: 4 epochs in place of 60.**' in short
+
+
+def test_regions_are_filled_and_all_else_stays(results):
+    fill = runpy.run_path(str(ROOT / FILL))['fill']
+    page = ('Before\n<!-- results: table1 -->\nold\n<!-- end of results -->\nbetween\n'
+            '<!-- results: fig5 -->\n<!-- end of results -->\nafter\n')
+    filled = fill(page, results, results.parent)
+    assert filled.startswith('Before\n<!-- results: table1 -->\n\n|') and 'old' not in filled
+    assert '\n<!-- end of results -->\nbetween\n<!-- results: fig5 -->\n\n*Not run yet: `python ' \
+        'tools/reproduce.py fig5`.*\n\n<!-- end of results -->\nafter\n' in filled
+    assert fill(filled, results, results.parent) == filled
+    with pytest.raises(ValueError, match="There is no experiment 'table9': take one of table1"):
+        render(results, 'table9')
+
+
+def test_a_metafile_gets_the_accuracy_of_full_trainings_only(results):
+    fill = runpy.run_path(str(ROOT / FILL))['fill']
+    entry = ('Models:\n  - Name: {0}\n    # results: {0}\n    # end of results\n  - Name: next\n')
+    models = yaml.safe_load(fill(entry.format(COARSE), results, results))['Models']
+    assert models[0]['Results'][0]['Metrics'] == {'Top 1 Accuracy': 98.5, 'Runs': 2}
+    assert models[1] == {'Name': 'next'}
+    assert metafile_results(results, DCN) == ''
+    (results / 'table1.json').unlink()
+    assert metafile_results(results, COARSE) == ''
