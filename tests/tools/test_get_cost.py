@@ -84,7 +84,8 @@ def test_k_is_what_the_image_has_and_a_coarse_model_has_one_row(get_cost, tmp_pa
 
 
 def test_true_boxes_are_not_needed_to_count(get_cost, tmp_path):
-    get_cost(CLUTTERED / 'dcn-k8-hint-oracle_1xb128-60e_cluttered-mnist.py', *SHAPE, '--out', tmp_path / 'cost.json')
+    get_cost(CLUTTERED / 'dcn-k8-hint-oracle_1xb128-60e_cluttered-mnist.py', *SHAPE,
+             '--out', tmp_path / 'cost.json')
     (cost, ) = json.loads((tmp_path / 'cost.json').read_text())
     assert cost['parts']['saliency'] == 0 and cost['parts']['fine'] == 8 * 1_156_032
 
