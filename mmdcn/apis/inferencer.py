@@ -335,7 +335,7 @@ def _images_in(folder: Path) -> List[str]:
     images = sorted(str(path) for path in folder.iterdir()
                     if path.suffix.lower() in suffixes and path.is_file())
     if not images:
-        raise ValueError(f'The folder {folder} holds no images.')
+        raise ValueError(f'The folder {folder} holds no images; folders in it are not searched.')
     return images
 
 

@@ -41,8 +41,8 @@ def get_model(model: Union[str, PathLike, Config], pretrained: Union[bool, str, 
             it is the only such model or the only one with weights; a config file or config; or
             a checkpoint that holds its config, as all of MMEngine's do.
         pretrained: A checkpoint file, whose weights must be this model's; or True for the
-            weights that are known: those of the checkpoint that ``model`` is, those that come
-            with a named model, or those that the config's ``load_from`` or ``init_cfg`` name.
+            weights that are known: those that come with a named model, or those that the config's
+            ``load_from`` or ``init_cfg`` name. A checkpoint's own weights are loaded anyway.
         device: Where the model goes.
         **kwargs: Settings of the model's config to change, such as ``selector=dict(k=12)``.
 
@@ -80,10 +80,10 @@ def get_model(model: Union[str, PathLike, Config], pretrained: Union[bool, str, 
     elif pretrained:
         checkpoint = checkpoint or _known_checkpoint(config, metainfo)
     built = _build(config)
-    if pretrained and checkpoint is None:
-        _load_named_weights(built)
-    elif pretrained:
+    if checkpoint is not None:
         load_weights(built, checkpoint)
+    elif pretrained:
+        _load_named_weights(built)
     built._config, built._metainfo = config, metainfo
     built._dataset_meta = _dataset_meta(config, checkpoint)
     return built.to(device).eval()

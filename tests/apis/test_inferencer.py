@@ -183,7 +183,7 @@ def test_a_number_is_given_as_its_digits_with_all_distributions(reader):
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_has_an_answer_to_a_colour_file(path, tmp_path):
     inferencer = DCNInferencer(path, pretrained=False)
-    Image.fromarray(noise(60, 112, 3)).save(tmp_path / 'image.jpg')
+    Image.fromarray(noise(72, 112, 3)).save(tmp_path / 'image.jpg')
     if 'oracle' in path.stem:
         with pytest.raises(ValueError, match='OracleCells looks where the true boxes are'):
             inferencer(tmp_path)

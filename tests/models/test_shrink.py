@@ -1,3 +1,4 @@
+import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
@@ -8,7 +9,7 @@ from mmdcn.models.patches.shrink import shrink
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(8, 60), st.integers(8, 60),
+@given(st.integers(1, 3), st.integers(1, 4), st.integers(16, 60), st.integers(16, 60),
        st.sampled_from([.125, .2, .25, .3, .5, .75]))
 def test_bytes_are_shrunk_as_torch_shrinks_them(number, channels, height, width, scale):
     images = torch.randint(256, (number, channels, height, width), dtype=torch.uint8)
@@ -23,6 +24,18 @@ def test_a_block_of_pixels_counts_as_its_mean():
     assert small.shape == (1, 1, 8, 8)
     torch.testing.assert_close(small.sum(), images.sum() / 16)
     assert small.argmax() == 4 * 8 + 2
+
+
+def test_to_a_single_pixels_width_bytes_are_shrunk_as_floats():
+    images = torch.randint(256, (1, 3, 40, 8), dtype=torch.uint8)
+    expected = F.interpolate(images.float(), scale_factor=.125, mode='bilinear', antialias=True)
+    assert torch.equal(shrink(images, .125), expected)
+
+
+def test_an_image_of_which_nothing_would_be_left_is_named():
+    with pytest.raises(ValueError, match='Of an image of 40×7 pixels nothing is left at a scale of '
+                                         '0.125: enlarge the image'):
+        shrink(torch.rand(1, 1, 40, 7), .125)
 
 
 def test_no_scale_leaves_the_image_as_it_is():

@@ -130,7 +130,9 @@ def compare(model: nn.Module, shape: Tuple[int, int, int], path: Path) -> None:
     worst, output = max((value, name) for values in found for name, value in values.items())
     if not worst <= TOLERANCE:
         raise SystemExit(f"ONNX Runtime's {output} differs from PyTorch's by {worst:.0e}, more "
-                         f'than {TOLERANCE:.0e}; nothing was written.')
+                         f'than {TOLERANCE:.0e}; nothing was written. Peaks that are equal but for '
+                         'rounding can do that to a network that is hardly trained: train it, or '
+                         'compare on other images with --shape.')
 
 
 def describe(path: Path) -> None:

@@ -9,7 +9,7 @@ from .geometry import Pair
 
 SHORT, LONG = 224, 672  # pixels; strides that divide their difference, 448 = 64·7, come out whole
 WIDE = 320  # pixels; what a cell in the middle looks at is hardly cut off by the border
-TRIALS = 2  # images whose gradients' centres are averaged
+TRIALS = 4  # random weights over which places are averaged
 
 
 class CellCentres(NamedTuple):
@@ -48,39 +48,43 @@ def cell_centres(tower: nn.Module) -> CellCentres:
     if geometry is not None:
         return CellCentres(geometry.stride, tuple(
             offset + size / 2 for offset, size in zip(geometry.offset, geometry.size)))
-    tower = _stand_in(tower)
-    _, rows, columns = _shape(tower, (SHORT, SHORT))
-    more = _shape(tower, (LONG, SHORT))[1] - rows, _shape(tower, (SHORT, LONG))[2] - columns
+    trials = [_stand_in(tower, seed) for seed in range(TRIALS)]
+    _, rows, columns = _shape(trials[0], (SHORT, SHORT))
+    more = (_shape(trials[0], (LONG, SHORT))[1] - rows,
+            _shape(trials[0], (SHORT, LONG))[2] - columns)
     if min(more) < 1:
         raise ValueError(f"{type(tower).__name__}'s map doesn't grow with the image: give the "
                          'stride and offset of patch_extractor by hand.')
     stride = tuple((LONG - SHORT) / cells for cells in more)
 
-    images = _noise(tower, (WIDE, WIDE), TRIALS).requires_grad_()
+    centres = [_middle_of_first_cell(trial, stride) for trial in trials]
+    return CellCentres(stride, tuple(sum(axis) / TRIALS for axis in zip(*centres)))
+
+
+def _middle_of_first_cell(tower: nn.Module, stride: Pair) -> Tuple[float, float]:
+    """From where a cell in the middle looks, with the weights that the tower has."""
+    image = _noise(tower, (WIDE, WIDE)).requires_grad_()
     with torch.enable_grad():
-        features = _run(tower, images)
+        features = _run(tower, image)
         cells = [length // 2 for length in features.shape[2:]]
-        vectors = features[:, :, cells[0], cells[1]]
-        directions = torch.randn(vectors.shape, generator=_generator()).to(vectors)
-        gradient, = torch.autograd.grad((vectors * directions).sum(), images)
-    mass = gradient.double().square().sum(dim=1)
-    centre = _medians(mass.sum(dim=2)), _medians(mass.sum(dim=1))
-    return CellCentres(stride, tuple(
-        where.mean().item() - step * cell for where, step, cell in zip(centre, stride, cells)))
+        vector = features[0, :, cells[0], cells[1]]
+        direction = torch.randn(vector.shape, generator=_generator()).to(vector)
+        gradient, = torch.autograd.grad((vector * direction).sum(), image)
+    mass = gradient[0].double().square().sum(dim=0)
+    return tuple(_median(mass.sum(dim=1 - axis)) - stride[axis] * cells[axis] for axis in (0, 1))
 
 
-def _medians(mass: torch.Tensor) -> torch.Tensor:
-    """Where half of the mass of (N, length) pixels is passed, (N, )."""
-    passed = mass.cumsum(dim=1) / mass.sum(dim=1, keepdim=True)
-    pixel = (passed < .5).sum(dim=1, keepdim=True)  # in which it is passed
-    before = (passed - mass / mass.sum(dim=1, keepdim=True)).gather(1, pixel)
-    within = (.5 - before) / (passed.gather(1, pixel) - before)
-    return (pixel + within).squeeze(1)
+def _median(mass: torch.Tensor) -> float:
+    """Where half of the mass of (length, ) pixels is passed."""
+    share = mass / mass.sum()
+    passed = share.cumsum(dim=0)
+    pixel = int((passed < .5).sum())  # in which it is passed
+    return pixel + 1 - ((passed[pixel] - .5) / share[pixel]).item()
 
 
-def _stand_in(tower: nn.Module) -> nn.Module:
-    """A copy to try, with weights that don't depend on a seed, as the geometry must not."""
-    tower, generator = copy.deepcopy(tower), _generator()
+def _stand_in(tower: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy to try, with weights of its own, as the geometry must not depend on the tower's."""
+    tower, generator = copy.deepcopy(tower), _generator(seed)
     tower.eval()
     for name, weight in tower.requires_grad_(False).named_parameters():
         if weight.dim() > 1:  # what a ReLU halves is doubled, so that nothing fades
@@ -119,13 +123,13 @@ def _run(tower: nn.Module, image: torch.Tensor) -> torch.Tensor:
     return features
 
 
-def _noise(tower: nn.Module, size: Pair, number: int = 1) -> torch.Tensor:
-    """Images of as many channels as the tower's first convolution takes, else three."""
+def _noise(tower: nn.Module, size: Pair) -> torch.Tensor:
+    """An image of as many channels as the tower's first convolution takes, else three."""
     convolution = next((part for part in tower.modules() if isinstance(part, nn.Conv2d)), None)
     channels = 3 if convolution is None else convolution.in_channels
     weight = next(tower.parameters(), torch.empty(0))
-    return torch.randn(number, channels, *size, generator=_generator()).to(weight)
+    return torch.randn(1, channels, *size, generator=_generator()).to(weight)
 
 
-def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def _generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)

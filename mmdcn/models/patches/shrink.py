@@ -10,15 +10,23 @@ def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
         scale: Share of height and width that is left, within (0, 1].
 
     Returns:
-        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), of the same type; on a GPU, where torch shrinks
-        floats only, float32.
+        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), of the same type; float32 where torch shrinks
+        floats only, on a GPU and to a single pixel's height or width.
+
+    Raises:
+        ValueError: Nothing would be left of an image.
     """
     if scale == 1:
         return images
+    if not torch.compiler.is_compiling():
+        shorter = min(images.shape[-2:])
+        if int(shorter * scale) < 1:
+            raise ValueError(f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing '
+                             f'is left at a scale of {scale}: enlarge the image.')
+        if images.is_cuda or int(shorter * scale) == 1:
+            images = images.float()
     if images.dtype != torch.uint8:
         return _resize(images, (scale, scale))
-    if images.is_cuda:
-        return _resize(images.float(), (scale, scale))
     # To shrink an image of uint8 torch copies it into four channels. Of rows one by one the copy
     # is small, and the result the same.
     rows = _resize(images.reshape(-1, 1, 1, images.size(3)), (1, scale))
