@@ -15,8 +15,8 @@ def build(**cfg):
 
 def test_a_chain_of_padded_layers_is_probed_to_what_its_geometry_says():
     chain = nn.Sequential(
-        nn.Conv2d(2, 8, 7, stride=2, padding=3), nn.ReLU(), nn.AvgPool2d(2),
-        nn.Conv2d(8, 8, (5, 3), stride=(1, 2), padding=(2, 0)), nn.ReLU())
+        nn.Conv2d(2, 32, 7, stride=2, padding=3), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(32, 32, (5, 3), stride=(1, 2), padding=(2, 0)), nn.ReLU())
     size, stride, offset = receptive_field(chain)
     found = cell_centres(chain)
     assert found.stride == stride
