@@ -87,14 +87,11 @@ class GlobalMaxPoolHead(GlobalPoolHead):
             return None
         with torch.no_grad():
             peaks, windows = self._peaks(feats)
-            log_p = self.fc(peaks).log_softmax(dim=1)
-            p = log_p.exp()
-            entropy = -(p * log_p).sum(dim=1, keepdim=True)
-            of_peaks = torch.mm(-p * (log_p + entropy), self.fc.weight)  # (N, mid_channels)
+            entropy, of_peaks = self._entropy_and_gradient(peaks)
             of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
             gradient = scatter_windows(of_windows, windows, self.conv.conv.weight,
                                        self.conv.conv.stride, feats.shape[2:])
-            return entropy.squeeze(1), torch.linalg.vector_norm(gradient, dim=1)
+            return entropy, torch.linalg.vector_norm(gradient, dim=1)
 
     def class_activation(self, feats: Features) -> torch.Tensor:
         """How much each cell speaks for the predicted class (Zhou et al., CVPR 2016, eq. 2).

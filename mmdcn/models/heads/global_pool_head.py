@@ -43,6 +43,13 @@ class GlobalPoolHead(ClsHead):
         log_p = self(feats).log_softmax(dim=1)
         return -(log_p.exp() * log_p).sum(dim=1)
 
+    def _entropy_and_gradient(self, pooled: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+        """Of what goes into ``fc``, (N, M): the entropy (N,) and −p (log p + H) through ``fc``."""
+        log_p = self.fc(pooled).log_softmax(dim=1)
+        p = log_p.exp()
+        entropy = -(p * log_p).sum(dim=1, keepdim=True)
+        return entropy.squeeze(1), torch.mm(-p * (log_p + entropy), self.fc.weight)
+
     def loss(self, feats: Features, data_samples: List[DataSample], **kwargs) -> dict:
         """Cross-entropy (eq. 5) of a feature map: -> ``dict(loss=scalar)``.
 

@@ -76,14 +76,12 @@ class GlobalSumPoolHead(GlobalPoolHead):
         with torch.no_grad():
             responses = self.conv(self._map(feats))  # (N, mid_channels, h, w)
             total = responses.square().sum(dim=(2, 3))
-            log_p = self.fc(self.norm(total)).log_softmax(dim=1)
-            p = log_p.exp()
-            entropy = -(p * log_p).sum(dim=1, keepdim=True)
-            of_normed = torch.mm(-p * (log_p + entropy), self.fc.weight) * self.norm.weight
+            entropy, of_features = self._entropy_and_gradient(self.norm(total))
+            of_normed = of_features * self.norm.weight
             normed = F.layer_norm(total, self.norm.normalized_shape, eps=self.norm.eps)
             spread = (total.var(dim=1, correction=0, keepdim=True) + self.norm.eps).sqrt()
             of_total = of_normed - of_normed.mean(dim=1, keepdim=True) - normed * (
                 of_normed * normed).mean(dim=1, keepdim=True)
             of_responses = (2 * scale * of_total / spread)[:, :, None, None] * responses
             gradient = F.conv_transpose2d(of_responses, self.conv.conv.weight)
-            return entropy.squeeze(1), torch.linalg.vector_norm(gradient, dim=1)
+            return entropy, torch.linalg.vector_norm(gradient, dim=1)
