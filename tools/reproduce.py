@@ -1,7 +1,7 @@
 """Make a table or figure of the paper again, from training to the file that holds its figures.
 
     python tools/reproduce.py table1 --seeds 0 1 2
-    python tools/reproduce.py table1 --epochs 4 --seeds 0    # where there is no GPU
+    python tools/reproduce.py table1 --epochs 12 --seeds 0 --amp    # where there is no GPU
     python tools/reproduce.py table2 --width w25
 
 Trains what is missing into work_dirs/reproduce, goes on with what was cut off, leaves what is done
@@ -91,6 +91,7 @@ class Run(NamedTuple):
         epochs: How many it has.
         options: Of the config, for training and testing alike.
         cwd: Where it runs.
+        amp: Whether it is trained in mixed precision.
     """
 
     config: Path
@@ -100,6 +101,7 @@ class Run(NamedTuple):
     epochs: int
     options: List[str]
     cwd: Path = Path('.')
+    amp: bool = False
 
     @property
     def checkpoint(self) -> Path:
@@ -128,7 +130,7 @@ class Place(NamedTuple):
         args = self.args
         sources = content.pop('sources', None) or [provenance()]
         result = dict(
-            name=name, command=command_line(), quick=args.quick,
+            name=name, command=command_line(), quick=args.quick, amp=args.amp,
             commits=distinct(source['commit'] for source in sources),
             devices=distinct(source['device'] for source in sources),
             torch=distinct(source['versions']['torch'] for source in sources),
@@ -148,6 +150,9 @@ def parse_args() -> argparse.Namespace:
                         help='a few images only, to see that everything works together')
     parser.add_argument('--epochs', type=int, help='of table1, fig2 and fig3: so many in place of '
                         "the config's, with its schedule shortened alike")
+    parser.add_argument('--amp', action='store_true',
+                        help='train table1, fig2 and fig3 in mixed precision; tests are in '
+                        'float32')
     parser.add_argument('--models', nargs='+', choices=[row.config for row in TABLE1],
                         default=[row.config for row in TABLE1], help='rows of table1 to train')
     parser.add_argument('--clutter', nargs='+', choices=list(CLUTTERS), default=list(CLUTTERS),
@@ -166,8 +171,9 @@ def parse_args() -> argparse.Namespace:
             parser.error(f'--{option} must be at least 1, got {getattr(args, option)}.')
     if min(args.seeds) < 0:
         parser.error(f'--seeds must be at least 0, got {min(args.seeds)}.')
-    if args.epochs and args.experiment not in ('table1', 'fig2', 'fig3'):
-        parser.error(f'--epochs is for table1, fig2 and fig3, not for {args.experiment}.')
+    for option in ('epochs', 'amp'):
+        if getattr(args, option) and args.experiment not in ('table1', 'fig2', 'fig3'):
+            parser.error(f'--{option} is for table1, fig2 and fig3, not for {args.experiment}.')
     return args
 
 
@@ -390,7 +396,10 @@ def cluttered_epochs(name: str, args: argparse.Namespace,
     if args.quick:
         return name, args.epochs or 1, whole
     epochs = args.epochs or whole
-    return (name, whole, None) if epochs == whole else (f'{name}-{epochs}e', epochs, whole)
+    amp = '-amp' if args.amp else ''
+    if epochs == whole:
+        return f'{name}{amp}', whole, None
+    return f'{name}-{epochs}e{amp}', epochs, whole
 
 
 def cluttered_run(place: Place, model: str, seed: int, clutter: str, epochs: int) -> Run:
@@ -409,7 +418,10 @@ def cluttered_run(place: Place, model: str, seed: int, clutter: str, epochs: int
         options += [f'param_scheduler.{index}.{key}={scheduler[key] * epochs / whole:g}'
                     for index, scheduler in enumerate(cfg.param_scheduler)
                     for key in ('begin', 'end')]
-    return Run(config, seed, clutter, place.work / 'table1' / name, epochs, options)
+    if place.args.amp:
+        name += '-amp'
+    return Run(config, seed, clutter, place.work / 'table1' / name, epochs, options,
+               amp=place.args.amp)
 
 
 def train_all(runs: Sequence[Run], jobs: int, test: bool) -> None:
@@ -440,8 +452,9 @@ def finish(run: Run, test: bool) -> str:
     if reached < run.epochs:
         note_start(run)
         run_script(TOOLS / 'train.py', [
-            run.config, '--work-dir', run.folder.absolute(), '--resume', '--cfg-options',
-            *run.options], folder=run.cwd, log=run.folder / 'train.log')
+            run.config, '--work-dir', run.folder.absolute(), '--resume',
+            *(['--amp'] if run.amp else []), '--cfg-options', *run.options],
+            folder=run.cwd, log=run.folder / 'train.log')
         said.append(f'went on after epoch {reached}' if reached else 'trained')
     if test and not marker.is_file():
         metrics = run.folder / 'test.json'
@@ -456,7 +469,7 @@ def finish(run: Run, test: bool) -> str:
         accuracies = read_scalars(run.folder, 'accuracy/top1')
         write_json(marker, dict(
             config=relative(run.config), seed=run.seed, clutter=run.clutter, epochs=run.epochs,
-            options=run.options, checkpoint=run.checkpoint.name,
+            amp=run.amp, options=run.options, checkpoint=run.checkpoint.name,
             val_error=100 - accuracies[max(accuracies)],
             test_error=100 - found['accuracy/top1'], metrics=found, starts=starts_of(run)))
         said.append(f'test error {100 - found["accuracy/top1"]:.2f} %')

@@ -19,7 +19,8 @@ def render(folder: Path, name: str, link: str = '') -> str:
     Args:
         folder: Where the files of results are.
         link: Way from the page to that folder, such as ``'../results/'``.
-        name: Such as ``'table1'``. Shorter runs, ``'table1-4e'``, follow it, said to be that.
+        name: Such as ``'table1'``. Shorter runs, ``'table1-4e'``, and those in mixed precision,
+            ``'table1-4e-amp'``, follow it, said to be that.
 
     Raises:
         ValueError: There is no such experiment.
@@ -30,8 +31,9 @@ def render(folder: Path, name: str, link: str = '') -> str:
     experiment, _, width = name.partition('-')
     command = f'python tools/reproduce.py {experiment}' + (f' --width {width}' if width else '')
     parts = [f'*Not run yet: `{command}`.*' if whole is None else section(whole, link)]
-    for path in sorted(Path(folder).glob(f'{name}-[0-9]*e.json')):
-        parts.append(section(read(folder, path.stem), link))
+    for path in sorted(Path(folder).glob(f'{name}-*.json')):
+        if _experiment(path.stem) == name:
+            parts.append(section(read(folder, path.stem), link))
     return '\n\n'.join(parts)
 
 
@@ -67,10 +69,21 @@ def section(result: dict, link: str = '') -> str:
         origin = f'**A check of the pipeline on a few images, no result.** {origin}'
     elif result.get('shortened'):
         origin = (f'**Shortened: {result["epochs"]} epochs in place of '
-                  f'{result["shortened"]}.** {origin}')
-    table = _TABLES[re.sub(r'-\d+e$', '', result['name'])]
+                  f'{result["shortened"]}{_precision(result)}.** {origin}')
+    elif result.get('amp'):
+        origin = f'**Trained{_precision(result)}.** {origin}'
+    table = _TABLES[_experiment(result['name'])]
     pictures = [f'![{result["name"]}]({link}{name})' for name in result.get('pictures', [])]
     return '\n\n'.join([table(result), *pictures, f'<sub>{origin}</sub>'])
+
+
+def _experiment(name: str) -> str:
+    """``'table2-w25'`` of ``'table2-w25-4e-amp'``."""
+    return re.sub(r'(-\d+e)?(-amp)?$', '', name)
+
+
+def _precision(result: dict) -> str:
+    return ' in mixed precision' if result.get('amp') else ''
 
 
 def _table1(result: dict) -> str:

@@ -71,6 +71,8 @@ class ClutteredMNISTFine(BaseModule):
             conv(in_channels, 0), conv(width, 1), nn.MaxPool2d(2),
             conv(width, 1), conv(width, 1), nn.MaxPool2d(2),
             conv(width, 0))
+        # Trains 1.3 (8 patches) to 2 times (whole images) as fast on a CPU.
+        self.to(memory_format=torch.channels_last)
         self.geometry = receptive_field(self.layers)
 
     def forward(self, patches: torch.Tensor) -> Tuple[torch.Tensor]:
