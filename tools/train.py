@@ -5,6 +5,7 @@ import torch
 from mmengine.runner import Runner
 
 from mmdcn.engine.launch import add_common_arguments, load_config
+from mmdcn.utils.memory import keep_freed_memory
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,6 +36,7 @@ def main() -> None:
             raise SystemExit(f'--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
                              f'{args.config}, which has none.')
         cfg.auto_scale_lr.enable = True
+    keep_freed_memory()
     Runner.from_cfg(cfg).train()
 
 
