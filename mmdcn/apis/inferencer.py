@@ -16,10 +16,10 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
-from torch import nn
 
 from mmdcn.analysis.cost import counting, multiplications_by_part
 from mmdcn.models.heads.sequence_head import number_of
+from mmdcn.models.patches.probe import input_channels
 from mmdcn.models.selectors.adaptive import AdaptiveSelector
 from mmdcn.models.selectors.top_k import TopKSelector
 from mmdcn.registry import TRANSFORMS
@@ -200,7 +200,10 @@ class DCNInferencer(BaseInferencer):
         if 'pipeline' not in dataset:
             raise ValueError(f'The config {cfg.filename or ""} has no '
                              'test_dataloader.dataset.pipeline, which images go through.')
-        self._channels = _channels(self.model)
+        self._channels = input_channels(self.model)
+        if self._channels is None:
+            raise ValueError(f'This {type(self.model).__name__} has no convolution, so the '
+                             'channels of its images are unknown.')
         loaders = [step for step in dataset.pipeline if _is_loader(step)]
         if not loaders:  # of a dataset that makes or holds its images
             grey = self._channels == 1
@@ -319,15 +322,6 @@ class DCNInferencer(BaseInferencer):
 
 def _is_loader(step: dict) -> bool:
     return str(step['type']).rpartition('.')[2].startswith('Load')
-
-
-def _channels(model: nn.Module) -> int:
-    """Of the images that a model takes: what its first convolution takes."""
-    for part in model.modules():
-        if isinstance(part, nn.Conv2d):
-            return part.in_channels
-    raise ValueError(f'This {type(model).__name__} has no convolution, so the channels of its '
-                     'images are unknown.')
 
 
 def _images_in(folder: Path) -> List[str]:

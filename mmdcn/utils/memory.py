@@ -1,5 +1,6 @@
 """What a process does with memory that it no longer needs."""
 import ctypes
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of mallopt(3)
 
@@ -14,5 +15,5 @@ def keep_freed_memory() -> bool:
     Returns:
         bool: Whether the C library can do that; others than glibc go on as they are.
     """
-    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
+    mallopt = getattr(ctypes.CDLL(None), 'mallopt', None) if sys.platform == 'linux' else None
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))

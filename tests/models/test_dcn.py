@@ -255,6 +255,17 @@ def test_a_scale_beyond_the_image_is_named(scale):
         build_dcn(coarse_scale=scale)
 
 
+@pytest.mark.parametrize('mode', ['tensor', 'loss', 'predict'])
+def test_images_of_other_channels_are_named(mode):
+    with pytest.raises(ValueError, match=r'takes images of 1 channel\(s\), got 3: change how'):
+        build_dcn()(torch.rand(2, 3, 100, 100), labelled(2), mode=mode)
+
+
+def test_towers_for_images_of_different_channels_are_named():
+    with pytest.raises(ValueError, match=r'coarse tower takes 1 channel\(s\) and the fine one 3: '):
+        build_dcn(fine=dict(in_channels=3))
+
+
 def test_towers_of_different_channels_are_named(images):
     dcn = build_dcn()
     dcn.fine.layers.append(nn.Conv2d(24, 16, 1))

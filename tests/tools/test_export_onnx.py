@@ -94,12 +94,12 @@ def test_two_threads_add_up_all_windows(graph):
 def test_what_is_not_there_is_named(export, tmp_path, args, message):
     with pytest.raises(SystemExit) as caught:
         export(*args, '--out', tmp_path / 'dcn.onnx', *SHAPE)
-    assert caught.value.code == message
+    assert caught.value.code.startswith(message)
 
 
 def test_weights_of_another_model_are_refused(export, trained, tmp_path):
-    with pytest.raises(SystemExit, match='The weights of .*epoch_60.pth are not those of a model '
-                                         'of .*fine_1xb128-60e_cluttered-mnist.py: '):
+    with pytest.raises(SystemExit, match='The checkpoint .*epoch_60.pth is of another model than '
+                                         'this ImageClassifier: it lacks backbone'):
         export(FINE, trained[1], '--out', tmp_path / 'fine.onnx', *SHAPE)
 
 

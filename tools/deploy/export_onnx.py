@@ -14,11 +14,11 @@ from typing import Optional, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
-from mmengine.runner import load_checkpoint
 from torch import nn
 
+from mmdcn.apis import get_model
 from mmdcn.engine.launch import check_weights
-from mmdcn.utils.build import build_dataset, build_model, read_config
+from mmdcn.utils.build import build_dataset, read_config
 from mmdcn.utils.table import print_table
 
 try:
@@ -78,17 +78,9 @@ def load_model(cfg: Config, checkpoint: Optional[str]) -> nn.Module:
     """Build the config's model with its weights, all of them."""
     try:
         check_weights(cfg, checkpoint)
-        model = build_model(cfg)
-        if checkpoint is None:
-            model.init_weights()
-        else:
-            load_checkpoint(model, checkpoint, map_location='cpu', strict=True)
+        return get_model(cfg, checkpoint or True)
     except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    except RuntimeError as error:
-        raise SystemExit(f'The weights of {checkpoint} are not those of a model of {cfg.filename}: '
-                         f'{_one_line(error)}') from error
-    return model
 
 
 def first_shape(cfg: Config) -> Tuple[int, int, int]:

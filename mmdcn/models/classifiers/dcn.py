@@ -8,6 +8,7 @@ from torch import nn
 from mmdcn.evaluation.functional import patch_hit
 from mmdcn.models.necks import SwapRefine
 from mmdcn.models.patches.cells import Cells, by_image, indices, split_images
+from mmdcn.models.patches.probe import input_channels
 from mmdcn.models.patches.shrink import shrink
 from mmdcn.registry import MODELS
 
@@ -54,8 +55,8 @@ class DCNClassifier(BaseClassifier):
         init_cfg: MMEngine's initialisation.
 
     Raises:
-        ValueError: ``coarse_scale`` is not within (0, 1], or a tower had to be run to find out
-            what it gives and failed or gave no map.
+        ValueError: ``coarse_scale`` is not within (0, 1], the towers take images of unlike
+            channels, or a tower had to be run to find out what it gives and failed or gave no map.
     """
 
     def __init__(self, *, coarse: dict, fine: dict, head: dict, selector: dict,
@@ -73,6 +74,7 @@ class DCNClassifier(BaseClassifier):
         self.coarse_scale = coarse_scale
         self.coarse = _build(coarse)
         self.fine = _build(fine)
+        self.channels = _common_channels(self.coarse, self.fine)
         self.head = _build(head)
         self.saliency = _build(saliency)
         self.selector = _build(selector)
@@ -87,7 +89,15 @@ class DCNClassifier(BaseClassifier):
 
     def extract_feat(self, images: torch.Tensor,
                      data_samples: Optional[List[DataSample]] = None) -> Glance:
-        """Look at (N, C, H, W) images, coarsely and then at the salient patches again."""
+        """Look at (N, C, H, W) images, coarsely and then at the salient patches again.
+
+        Raises:
+            ValueError: The towers take images of other channels.
+        """
+        if self.channels not in (None, images.size(1)):
+            raise ValueError(f'This DCN takes images of {self.channels} channel(s), got '
+                             f'{images.size(1)}: change how the pipeline loads them, or the '
+                             'in_channels of both towers.')
         coarse = _last_map(self.coarse(self.normalize(shrink(images, self.coarse_scale))))
         saliency, entropy = self.saliency(coarse, self.head, data_samples)
         cells = self.selector(saliency, entropy)
@@ -188,6 +198,16 @@ def scale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
 
 def _build(part: Union[dict, nn.Module]) -> nn.Module:
     return part if isinstance(part, nn.Module) else MODELS.build(part)
+
+
+def _common_channels(coarse: nn.Module, fine: nn.Module) -> Optional[int]:
+    """Channels of the images; None where a tower without convolutions leaves that open."""
+    channels = {input_channels(coarse), input_channels(fine)} - {None}
+    if len(channels) > 1:
+        raise ValueError(
+            f'Both towers see the same image, but the coarse tower takes {input_channels(coarse)} '
+            f'channel(s) and the fine one {input_channels(fine)}: set in_channels of one of them.')
+    return next(iter(channels), None)
 
 
 def _last_map(features: Union[torch.Tensor, Sequence[torch.Tensor]]) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What a tower makes of an image, found by running it."""
 import copy
-from typing import NamedTuple, Tuple
+from typing import NamedTuple, Optional, Tuple
 
 import torch
 from torch import nn
@@ -20,6 +20,11 @@ class CellCentres(NamedTuple):
 
     stride: Tuple[float, float]
     first: Tuple[float, float]
+
+
+def input_channels(model: nn.Module) -> Optional[int]:
+    """Channels of the images that a model takes: of what its first convolution takes."""
+    return next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), None)
 
 
 def feature_shape(tower: nn.Module, size: Pair) -> Tuple[int, int, int]:
@@ -125,8 +130,7 @@ def _run(tower: nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 def _noise(tower: nn.Module, size: Pair) -> torch.Tensor:
     """An image of as many channels as the tower's first convolution takes, else three."""
-    convolution = next((part for part in tower.modules() if isinstance(part, nn.Conv2d)), None)
-    channels = 3 if convolution is None else convolution.in_channels
+    channels = input_channels(tower) or 3
     weight = next(tower.parameters(), torch.empty(0))
     return torch.randn(1, channels, *size, generator=_generator()).to(weight)
 
