@@ -179,7 +179,8 @@ class DCNInferencer(BaseInferencer):
             return
         extractor = getattr(self.model, 'patch_extractor', None)
         for input_, pred, name in zip(inputs, preds, names or _picture_names(inputs)):
-            figure = draw_patches(self.pipeline(input_)['inputs'].unsqueeze(0), [pred], extractor)
+            figure = draw_patches(self.pipeline(input_)['inputs'].unsqueeze(0), [pred], extractor,
+                                  classes=self.classes)
             if show_dir is not None:
                 save(figure, Path(show_dir, f'{name}.png'))
             if show:

@@ -33,7 +33,8 @@ class Title(NamedTuple):
 
 def draw_patches(images: Sequence[torch.Tensor], samples: Sequence[DataSample],
                  extractor: Optional[PatchExtractor] = None,
-                 titles: Optional[Sequence[Title]] = None, columns: int = PANELS_A_ROW) -> Figure:
+                 titles: Optional[Sequence[Title]] = None, columns: int = PANELS_A_ROW,
+                 classes: Optional[Sequence[str]] = None) -> Figure:
     """Draw saliency as heat, patches as boxes, prediction and truth, an image a panel.
 
     Args:
@@ -44,11 +45,12 @@ def draw_patches(images: Sequence[torch.Tensor], samples: Sequence[DataSample],
             other models.
         titles: Of the images, in place of what :func:`describe` says of the samples.
         columns: The most panels beside each other.
+        classes: Names of the classes, for the titles; numbers are shown without them.
 
     Returns:
         Figure: Not shown, not saved.
     """
-    titles = [describe(sample) for sample in samples] if titles is None else titles
+    titles = [describe(sample, classes) for sample in samples] if titles is None else titles
     columns = min(len(samples), columns)
     rows = -(-len(samples) // columns)
     aspect = float(np.median([image.shape[-2] / image.shape[-1] for image in images]))
@@ -82,20 +84,22 @@ def _draw_panel(panel, image: np.ndarray, sample: DataSample,
     panel.set(xlim=(0, width), ylim=(height, 0))
 
 
-def describe(sample: DataSample) -> Title:
+def describe(sample: DataSample, classes: Optional[Sequence[str]] = None) -> Title:
     """Prediction and, where it is known, truth."""
-    predicted, true = label_of(sample, 'pred'), label_of(sample, 'gt')
+    predicted, true = (label_of(sample, which, classes) for which in ('pred', 'gt'))
     if true is None:
         return Title(f'predicted {predicted}')
     return Title(f'predicted {predicted}, true {true}', predicted == true)
 
 
-def label_of(sample: DataSample, which: str) -> Optional[str]:
+def label_of(sample: DataSample, which: str,
+             classes: Optional[Sequence[str]] = None) -> Optional[str]:
     """The predicted (``'pred'``) or true (``'gt'``) class or number; None where there is none."""
     if f'{which}_sequence' in sample:
         return number_of(sample.get(f'{which}_sequence'))
     if f'{which}_label' in sample:
-        return ', '.join(map(str, sample.get(f'{which}_label').tolist()))
+        labels = sample.get(f'{which}_label').tolist()
+        return ', '.join(str(label) if classes is None else classes[label] for label in labels)
     return None
 
 

@@ -39,6 +39,9 @@ def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(
     assert panels[1].get_title() == 'predicted 9, true 1'
     assert panels[1].title.get_color() == WRONG
     assert panels[2].get_title() == f'predicted {samples[2].pred_label.item()}'
+    names = [f'class {letter}' for letter in 'abcdefghij']
+    assert draw_patches(*seen, classes=names).axes[1].get_title() == (
+        'predicted class j, true class b')
 
 
 def test_heat_lies_around_the_centres_of_the_patches():

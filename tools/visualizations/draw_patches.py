@@ -76,15 +76,16 @@ def look(model: DCNClassifier, cfg: Config, dataset: Dataset, index: int, tta: b
     Images go one by one, as they may differ in size.
     """
     batch = default_collate([dataset[index]])
+    classes = model._dataset_meta.get('classes')
     if not tta:
         sample, = model.test_step(batch)
-        return [batch['inputs'][0]], [sample], [describe(sample)]
+        return [batch['inputs'][0]], [sample], [describe(sample, classes)]
     views = [model.test_step(dict(inputs=inputs, data_samples=samples))[0]
              for inputs, samples in zip(batch['inputs'], batch['data_samples'])]
     merged, = MODELS.build(dict(cfg.tta_model, module=model)).merge_preds([views])
-    titles = [Title(f'×{sample.scale_factor[0]:.2f}: {label_of(sample, "pred")}',
+    titles = [Title(f'×{sample.scale_factor[0]:.2f}: {label_of(sample, "pred", classes)}',
                     describe(sample).right) for sample in views]
-    whole = describe(merged)
+    whole = describe(merged, classes)
     titles[0] = Title(f'{whole.text}\n{titles[0].text}', whole.right)
     return [inputs[0] for inputs in batch['inputs']], views, titles
 

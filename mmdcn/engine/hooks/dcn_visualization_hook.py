@@ -73,9 +73,10 @@ class DCNVisualizationHook(Hook):
         images: List[torch.Tensor] = data_batch['inputs']
         if isinstance(model, BaseTTAModel):
             model, images = model.module, images[0]
+        classes = (runner.visualizer.dataset_meta or {}).get('classes')
         for index in range(first, len(outputs), self.interval):
             figure = draw_patches([images[index]], [outputs[index]],
-                                  getattr(model, 'patch_extractor', None))
+                                  getattr(model, 'patch_extractor', None), classes=classes)
             name = f'{subset}_{_name(outputs[index], self._seen - len(outputs) + index)}'
             runner.visualizer.add_image(name, to_array(figure), step=step)
 
