@@ -393,13 +393,10 @@ def cluttered_epochs(name: str, args: argparse.Namespace,
         whole: Epochs of a full run; by default the configs'.
     """
     whole = whole or Config.fromfile(cluttered_config('coarse')).train_cfg.max_epochs
-    if args.quick:
-        return name, args.epochs or 1, whole
-    epochs = args.epochs or whole
+    epochs = args.epochs or (1 if args.quick else whole)
+    length = '' if args.quick or epochs == whole else f'-{epochs}e'
     amp = '-amp' if args.amp else ''
-    if epochs == whole:
-        return f'{name}{amp}', whole, None
-    return f'{name}-{epochs}e{amp}', epochs, whole
+    return f'{name}{length}{amp}', epochs, None if epochs == whole else whole
 
 
 def cluttered_run(place: Place, model: str, seed: int, clutter: str, epochs: int) -> Run:

@@ -31,9 +31,9 @@ def render(folder: Path, name: str, link: str = '') -> str:
     experiment, _, width = name.partition('-')
     command = f'python tools/reproduce.py {experiment}' + (f' --width {width}' if width else '')
     parts = [f'*Not run yet: `{command}`.*' if whole is None else section(whole, link)]
-    for path in sorted(Path(folder).glob(f'{name}-*.json')):
-        if _experiment(path.stem) == name:
-            parts.append(section(read(folder, path.stem), link))
+    for stem in sorted(path.stem for path in Path(folder).glob(f'{name}-*.json')):
+        if _experiment(stem) == name:
+            parts.append(section(read(folder, stem), link))
     return '\n\n'.join(parts)
 
 

@@ -114,6 +114,17 @@ def test_a_table_keeps_the_runs_of_other_seeds_and_clutter(folder):
     assert coarse['fresh']['std'] is None
 
 
+def test_mixed_precision_is_used_where_asked_for_and_kept_apart(folder):
+    run_tool(TOOL, 'table1', '--quick', '--models', 'coarse', '--clutter', 'fixed', '--seeds', 0,
+             '--amp', folder=folder)
+    result = result_of(folder, 'table1-amp')
+    run, = result['runs']
+    assert result['amp'] is True and run['amp'] is True
+    cfg = Config.fromfile(run_of(folder, COARSE, 0, '-1e-amp') / f'{COARSE}.py')
+    assert 'Amp' in cfg.optim_wrapper.type
+    assert not any(run['amp'] for run in result_of(folder, 'table1')['runs'])
+
+
 def test_figures_2_and_3_take_the_runs_of_the_table(folder):
     printed = run_tool(TOOL, 'fig2', '--quick', '--epochs', 2, folder=folder)
     assert 'dcn-k8-hint, seed 0, fixed clutter: was done' in printed
@@ -157,6 +168,7 @@ def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
     (['table1', '--device', 'tpu'], 2, "--device takes 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
     (['table1', '--epochs', 0], 2, '--epochs must be at least 1, got 0'),
     (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
+    (['cost', '--amp'], 2, '--amp is for table1, fig2 and fig3, not for cost'),
     (['table1', '--seeds', -1], 2, '--seeds must be at least 0, got -1'),
     (['table1'], 1, 'data/mnist is missing: run `python tools/dataset_converters/prepare_mnist.py'),
     (['table2'], 1, 'is missing: run `python tools/dataset_converters/make_street_numbers.py'),
@@ -218,23 +230,26 @@ def cell(*errors):
 
 @pytest.fixture
 def results(tmp_path):
-    """Made-up results of a full run and of a shorter one."""
-    for name, shortened, fixed in (('table1', None, (1., 2.)), ('table1-4e', 60, (3., ))):
+    """Made-up results of a full run and of shorter ones."""
+    for name, shortened, fixed in (('table1', None, (1., 2.)), ('table1-4e', 60, (3., )),
+                                   ('table1-4e-amp', 60, (4., ))):
         (tmp_path / f'{name}.json').write_text(json.dumps(dict(
-            name=name, command='COMMAND', quick=False, commits=['a' * 40, 'b' * 40 + '+'],
-            devices=['DEVICE'], torch=['2.12'], epochs=4, shortened=shortened,
-            reference=dict(paper='PAPER', public='PUBLIC'), rows=[dict(
+            name=name, command='COMMAND', quick=False, amp=name.endswith('amp'),
+            commits=['a' * 40, 'b' * 40 + '+'], devices=['DEVICE'], torch=['2.12'], epochs=4,
+            shortened=shortened, reference=dict(paper='PAPER', public='PUBLIC'), rows=[dict(
                 label='Coarse model', config=f'configs/cluttered_mnist/{COARSE}.py', paper=3.69,
                 public=None, fixed=cell(*fixed), fresh=cell())])))
     return tmp_path
 
 
 def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
-    whole, short = render(results, 'table1').split('\n\n|')
+    whole, short, mixed = render(results, 'table1').split('\n\n|')
     assert '| Coarse model | 3.69 | – | 1.50 ± 0.71 (2) | not run yet |' in whole
     assert 'Paper: PAPER.' in whole and '`COMMAND`, commit aaaaaaaaaa, bbbbbbbbbb+, on' in whole
     assert '| 3.00 (1) | not run yet |' in short
     assert '**Shortened: 4 epochs in place of 60.**' in short
+    assert '| 4.00 (1) |' in mixed
+    assert '**Shortened: 4 epochs in place of 60 in mixed precision.**' in mixed
 
 
 def test_regions_are_filled_and_all_else_stays(results):
