@@ -6,8 +6,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
 # What MIM and mmdcn.get_model look for in mmdcn/.mim once the package is installed.
-MIM = ('checkpoints', 'configs', 'model-index.yml', 'tools')
-MIM_SUFFIXES = ('.pth', '.py', '.sh', '.yml')
+MIM = ('checkpoints', 'configs', 'demo', 'model-index.yml', 'tools')
+MIM_SUFFIXES = ('.png', '.pth', '.py', '.sh', '.yml')
 
 
 class BuildWithMim(build_py):

@@ -56,7 +56,7 @@ def test_a_wheel_holds_the_package_and_what_mim_wants_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
     modules = {name for name in tracked(('.py', ), 'mmdcn') if '/.mim/' not in name}
-    mim = tracked(('.py', '.yml', '.sh', '.pth'), 'configs', 'tools', 'checkpoints')
+    mim = tracked(('.png', '.py', '.yml', '.sh', '.pth'), 'configs', 'tools', 'checkpoints', 'demo')
     assert names == modules | {f'mmdcn/.mim/{name}' for name in {*mim, 'model-index.yml'}}
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from mmengine.registry import init_default_scope
 from PIL import Image
-from torch import nn
 from torch.utils.data import Dataset
 
 from mmdcn.apis import DCNInferencer
 from mmdcn.models import DCNClassifier, EntropyGradient, EntropySelector, MassSelector, TopKSelector
+from mmdcn.models.patches.probe import input_channels
 from mmdcn.utils.build import build_dataset
 from mmdcn.utils.inference import optimize_for_inference
 from mmdcn.visualization.patches import draw_patches, label_of
@@ -71,8 +71,7 @@ class Explorer:
             raise ValueError(f'The page shows where a DCN looks; this {type(self.model).__name__} '
                              'chooses no patches.')
         optimize_for_inference(self.model)
-        first = next(part for part in self.model.modules() if isinstance(part, nn.Conv2d))
-        self.grey = first.in_channels == 1
+        self.grey = input_channels(self.model) == 1
         self.budgets = [FIXED, MASS]
         if isinstance(self.model.saliency, EntropyGradient):
             self.budgets.insert(1, ENTROPY)
@@ -100,7 +99,8 @@ class Explorer:
         image = self._converted(image)
         sample, = inferencer(image, return_datasamples=True)
         inputs = inferencer.pipeline(image)
-        figure = draw_patches([inputs['inputs']], [sample], self.model.patch_extractor)
+        figure = draw_patches([inputs['inputs']], [sample], self.model.patch_extractor,
+                              classes=inferencer.classes)
         return Answer(to_array(figure, dpi=300), labels_of(sample, inferencer.classes),
                       len(sample.cells), sample.saliency.numel(), sample.cost['parts'],
                       self._seconds(inputs))
@@ -225,7 +225,7 @@ def empty_board() -> dict:
 
 
 def drawn(board: Optional[dict]) -> Optional[np.ndarray]:
-    """What is on the drawing board, (BOARD, BOARD) uint8: as large as the network's images.
+    """What is on the drawing board, (BOARD, BOARD) uint8: as large as Cluttered MNIST's images.
 
     None where nothing is drawn.
     """

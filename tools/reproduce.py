@@ -3,6 +3,7 @@
     python tools/reproduce.py table1 --seeds 0 1 2
     python tools/reproduce.py table1 --epochs 12 --seeds 0 --amp    # where there is no GPU
     python tools/reproduce.py table2 --width w25
+    python tools/reproduce.py table2 --dataset svhn
 
 Trains what is missing into work_dirs/reproduce, goes on with what was cut off, leaves what is done
 alone and writes results/<name>.json with every figure and where it comes from. Hyper-parameters
@@ -13,6 +14,7 @@ tools/dev_tools/fill_results.py puts the figures into the pages.
 work together.
 """
 import argparse
+import fcntl
 import json
 import os
 import re
@@ -23,9 +25,10 @@ import statistics
 import subprocess
 import sys
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -69,7 +72,7 @@ TABLE1 = [
 # §4.1.3, with 8 patches.
 PAPER_MULTIPLICATIONS = {'fine': 84.5e6, 'dcn-k8-hint': 27.7e6}
 FIGURE_3_EPOCHS = 9  # §4.1.3
-FIGURE_3_AVERAGES = (1, 2, 4, 6, 8, 10)
+FIGURE_3_AVERAGES = (1, 2, 4, 8, 16, 32)
 
 QUICK = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0',
          'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
@@ -159,6 +162,8 @@ def parse_args() -> argparse.Namespace:
                         help='columns of table1 to train')
     parser.add_argument('--width', choices=['', 'w25'], default='',
                         help="of table2's towers: '' is the paper's, w25 a quarter of it")
+    parser.add_argument('--dataset', choices=['street-numbers', 'svhn'], default='street-numbers',
+                        help='of table2: the synthetic twin, or SVHN itself')
     parser.add_argument('--jobs', type=int, default=1,
                         help='trainings at a time (default: %(default)s)')
     parser.add_argument('--no-timing', action='store_true',
@@ -169,6 +174,8 @@ def parse_args() -> argparse.Namespace:
     for option in ('epochs', 'jobs'):
         if getattr(args, option) is not None and getattr(args, option) < 1:
             parser.error(f'--{option} must be at least 1, got {getattr(args, option)}.')
+    if args.dataset == 'svhn' and args.width:
+        parser.error("--dataset svhn has towers of the paper's width only; leave --width out.")
     if min(args.seeds) < 0:
         parser.error(f'--seeds must be at least 0, got {min(args.seeds)}.')
     for option in ('epochs', 'amp'):
@@ -232,7 +239,8 @@ def table1(place: Place) -> None:
             done = sorted((json.loads(path.read_text()) for path in like.folder.parent.glob(
                 re.sub(r'-seed0', '-seed[0-9]*', like.folder.name) + '/run.json')),
                 key=lambda run: run['seed'])
-            done = [run for run in done if run['clutter'] == clutter and run['epochs'] == epochs]
+            done = [run for run in done if (run['clutter'], run['epochs'], run['amp']) == (
+                clutter, epochs, args.amp)]
             cells[clutter] = summary([run['test_error'] for run in done])
             found += done
             sources += [start for run in done for start in run['starts']]
@@ -248,13 +256,15 @@ def table2(place: Place) -> None:
     """Sequence errors on street numbers, where the towers are trained apart."""
     args = place.args
     tool = TOOLS / 'analysis_tools' / 'table2.py'
-    name = '-'.join(filter(None, ['table2', args.width]))
-    table = runpy.run_path(str(tool))['rows']('street-numbers', args.width)
-    data = Path('data', 'street-numbers')
+    name = '-'.join(filter(None, ['table2', args.dataset.removeprefix('street-numbers'),
+                                  args.width]))
+    table = runpy.run_path(str(tool))['rows'](args.dataset, args.width)
+    data = Path('data', args.dataset)
     if not data.is_dir():
-        raise SystemExit(f'{data} is missing: run `python tools/dataset_converters/'
-                         f'make_street_numbers.py --out {data} --train 20000 --extra 10000 '
-                         '--test 1000`.')
+        converter = ('prepare_svhn.py' if args.dataset == 'svhn' else
+                     'make_street_numbers.py --train 20000 --extra 10000 --test 1000')
+        raise SystemExit(f'{data} is missing: run `python tools/dataset_converters/{converter} '
+                         f'--out {data}`.')
     towers, folders = [], {}
     for seed in args.seeds:
         # The configs look for the towers in work_dirs/<config> below the working folder.
@@ -271,24 +281,30 @@ def table2(place: Place) -> None:
                 [f'randomness.seed={seed}', *(QUICK_STREET if args.quick else [])], folder))
     train_all(towers, args.jobs, test=False)
 
-    errors: Dict[str, List[float]] = {row.config: [] for row in table}
     for folder in folders.values():
         print(f'Testing {len(table)} rows in {folder.relative_to(Path.cwd())}')
-        run_script(tool, ['street-numbers', '--width', args.width, *(
+        run_script(tool, [args.dataset, '--width', args.width, *(
             ['--cfg-options', 'test_dataloader.dataset.indices=4', 'test_dataloader.num_workers=0']
             if args.quick else [])], folder=folder, log=folder / 'table2.log')
-        for row in table:
-            metrics = json.loads((folder / 'work_dirs' / 'table2' / f'{row.config}.json')
-                                 .read_text())
-            errors[row.config].append(100 - metrics['accuracy/sequence'])
-    place.write(name, width=args.width, seeds=args.seeds,
-                protocol='synthetic street numbers: towers trained on centred numbers, hyper-'
-                         'parameters chosen on images of another seed, tested on uncropped images',
+    errors: Dict[str, List[float]] = {row.config: [] for row in table}
+    seeds, sources = [], []
+    # All that is there: other seeds may have been run before.
+    for folder in sorted((place.work / name).glob('seed*'), key=lambda path: int(path.name[4:])):
+        tested = [folder / 'work_dirs' / 'table2' / f'{row.config}.json' for row in table]
+        if all(path.is_file() for path in tested):
+            seeds.append(int(folder.name[4:]))
+            for row, path in zip(table, tested):
+                errors[row.config].append(100 - json.loads(path.read_text())['accuracy/sequence'])
+            for path in sorted(folder.glob('work_dirs/*/starts.json')):
+                sources += json.loads(path.read_text())
+    place.write(name, dataset=args.dataset, width=args.width, seeds=seeds,
+                protocol='towers trained on centred numbers, hyper-parameters chosen on other '
+                         'images, tested on uncropped images, each once',
                 reference={'paper': f'{PAPER}, Table 2 (all patches: §4.2.4), on SVHN'},
                 rows=[dict(label=row.label, config=f'configs/svhn/{row.config}.py',
-                           paper=row.paper, seeds=args.seeds, **summary(errors[row.config]))
+                           paper=row.paper, seeds=seeds, **summary(errors[row.config]))
                       for row in table],
-                sources=[start for run in towers for start in starts_of(run)])
+                sources=sources)
 
 
 def fig2(place: Place) -> None:
@@ -396,7 +412,7 @@ def cluttered_epochs(name: str, args: argparse.Namespace,
     epochs = args.epochs or (1 if args.quick else whole)
     length = '' if args.quick or epochs == whole else f'-{epochs}e'
     amp = '-amp' if args.amp else ''
-    return f'{name}{length}{amp}', epochs, None if epochs == whole else whole
+    return f'{name}{length}{amp}', epochs, whole if epochs < whole else None
 
 
 def cluttered_run(place: Place, model: str, seed: int, clutter: str, epochs: int) -> Run:
@@ -444,7 +460,13 @@ def finish(run: Run, test: bool) -> str:
     Returns:
         str: What there was to do.
     """
+    with alone_in(run.folder):
+        return _finish(run, test)
+
+
+def _finish(run: Run, test: bool) -> str:
     marker, said = run.folder / 'run.json', []
+    check_settings(run)
     reached = run.reached()
     if reached < run.epochs:
         note_start(run)
@@ -467,15 +489,44 @@ def finish(run: Run, test: bool) -> str:
         write_json(marker, dict(
             config=relative(run.config), seed=run.seed, clutter=run.clutter, epochs=run.epochs,
             amp=run.amp, options=run.options, checkpoint=run.checkpoint.name,
-            val_error=100 - accuracies[max(accuracies)],
+            # None where the run was killed before its last epoch was validated.
+            val_error=100 - accuracies[run.epochs] if run.epochs in accuracies else None,
             test_error=100 - found['accuracy/top1'], metrics=found, starts=starts_of(run)))
         said.append(f'test error {100 - found["accuracy/top1"]:.2f} %')
     return ', '.join(said) or 'was done'
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait until no other process works on the run in a folder; the figures share table1's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / 'lock', 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def check_settings(run: Run) -> None:
+    """Compare what a run is to be trained with, or keep it where nothing is trained yet.
+
+    Raises:
+        ScriptError: What is there was trained with something else.
+    """
+    cfg, kept = Config.fromfile(run.config), run.folder / 'settings.json'
+    settings = dict(options=run.options, amp=run.amp, **{
+        name: cfg.get(name) for name in ('model', 'data_preprocessor', 'train_dataloader',
+                                         'optim_wrapper', 'param_scheduler', 'train_cfg')})
+    settings = json.loads(json.dumps(settings))  # tuples become lists
+    if not kept.is_file():
+        write_json(kept, settings)
+    elif (before := json.loads(kept.read_text())) != settings:
+        changed = [name for name in settings if settings[name] != before.get(name)]
+        raise ScriptError(f'{relative(run.config)} has changed since {run.folder} was begun '
+                          f'({", ".join(changed)}): remove that folder to train it again.')
+
+
 def note_start(run: Run) -> None:
     """Keep the commit and the machine of every process that trains a run."""
-    starts, now = starts_of(run), provenance()
+    starts, now = starts_of(run), dict(provenance(), command=command_line())
     if now not in starts:
         write_json(run.folder / 'starts.json', [*starts, now])
 

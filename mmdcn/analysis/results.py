@@ -29,7 +29,8 @@ def render(folder: Path, name: str, link: str = '') -> str:
         raise ValueError(f'There is no experiment {name!r}: take one of {", ".join(_TABLES)}.')
     whole = read(folder, name)
     experiment, _, width = name.partition('-')
-    command = f'python tools/reproduce.py {experiment}' + (f' --width {width}' if width else '')
+    command = f'python tools/reproduce.py {experiment}' + {
+        '': '', 'svhn': ' --dataset svhn'}.get(width, f' --width {width}')
     parts = [f'*Not run yet: `{command}`.*' if whole is None else section(whole, link)]
     for stem in sorted(path.stem for path in Path(folder).glob(f'{name}-*.json')):
         if _experiment(stem) == name:
@@ -99,9 +100,22 @@ def _table1(result: dict) -> str:
 
 def _table2(result: dict) -> str:
     rows = [[row['label'], _percent(row['paper'], 1), _spread(row, 1)] for row in result['rows']]
-    return (_markdown(['', 'paper, SVHN', 'here, street numbers'], rows)
+    errors = {row['label']: (row['paper'], row['mean']) for row in result['rows']}
+
+    def ratio(one: str, other: str) -> List[str]:
+        return ['–' if a is None or b is None else f'{a / b:.2f}'
+                for a, b in zip(errors[one], errors[other])]
+
+    gains = [[f'{kind}: {what}', *ratio(one, other)] for kind in ('DCN', 'DCN where surest')
+             for what, one, other in (
+                 ('error over the fine model\'s, 1 scale', f'{kind}, 6 patches, 1 scale',
+                  'Fine model, 1 scale'),
+                 ('3 scales over 1 scale', f'{kind}, 9 patches, 3 scales',
+                  f'{kind}, 6 patches, 1 scale'))]
+    columns = ['', 'paper, SVHN', f'here, {result["dataset"].replace("-", " ")}']
+    return (_markdown(columns, [*rows, *gains])
             + '\n\nSequence error in percent, mean ± standard deviation over seeds (number of '
-              f'seeds). Paper: {result["reference"]["paper"]}; its images are others.')
+              f'seeds), and ratios of these. Paper: {result["reference"]["paper"]}.')
 
 
 def _fig2(result: dict) -> str:
@@ -139,14 +153,22 @@ def _cost(result: dict) -> str:
             [row['model'], _times(row['shape']), str(row['batch']), f'{row["ms_per_image"]:.3g}',
              f'{row["ms_per_image_10"]:.3g} – {row["ms_per_image_90"]:.3g}']
             for row in result['timings']]))
+        fine_ms = {(tuple(row['shape']), row['batch']): row['ms_per_image']
+                   for row in result['timings'] if row['model'] == 'fine'}
+        tables.append('Fine model over DCN, of these medians: ' + '; '.join(
+            f'{row["model"]}, {_times(row["shape"])}, batch {row["batch"]}: '
+            f'{fine_ms[tuple(row["shape"]), row["batch"]] / row["ms_per_image"]:.2f}'
+            for row in result['timings'] if row['model'].startswith('dcn'))
+            + f'. Paper, §4.1.3: 2.9. Timed at commit {result["timed"]["commit"][:10]}, on '
+              f'{result["timed"]["device"]}.')
     else:
         tables.append('*Times: not run yet (`python tools/reproduce.py cost`).*')
     return '\n\n'.join(tables)
 
 
 _TABLES: Dict[str, Callable[[dict], str]] = {
-    'table1': _table1, 'table2': _table2, 'table2-w25': _table2, 'fig2': _fig2, 'fig3': _fig3,
-    'fig5': _fig5, 'cost': _cost}
+    'table1': _table1, 'table2': _table2, 'table2-w25': _table2, 'table2-svhn': _table2,
+    'fig2': _fig2, 'fig3': _fig3, 'fig5': _fig5, 'cost': _cost}
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,7 +7,7 @@ from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 import numpy as np
 import torch
 from mmengine.config import Config
-from mmengine.dataset import Compose, default_collate
+from mmengine.dataset import Compose, pseudo_collate
 from mmengine.device import get_device
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
@@ -77,10 +77,11 @@ class DCNInferencer(BaseInferencer):
         elif not isinstance(pretrained, bool) and pretrained is not None:
             load_weights(model, read_checkpoint(pretrained))
         try:
-            super().__init__(model, pretrained=None, device=device)
+            model.to(device or next(model.parameters()).device)
         except (AssertionError, RuntimeError) as error:  # what torch answers of devices
             reason = str(error).splitlines()[0].rstrip('.')
             raise ValueError(f'The device {str(device)!r} cannot be used ({reason}).') from error
+        super().__init__(model, pretrained=None)
         self.classes = classes or getattr(model, '_dataset_meta', {}).get('classes')
         self._costs: Dict[tuple, Dict[str, int]] = {}
 
@@ -157,7 +158,7 @@ class DCNInferencer(BaseInferencer):
             places[data['inputs'].shape].append(place)
         samples = [None] * len(inputs)
         for together in places.values():
-            batch = default_collate([inputs[place] for place in together])
+            batch = pseudo_collate([inputs[place] for place in together])  # copies nothing
             for place, sample in zip(together, self._predict(batch)):
                 samples[place] = sample
         return samples
@@ -233,13 +234,19 @@ class DCNInferencer(BaseInferencer):
             image = self._checked(input_)
             return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
         try:
-            return self._load_file(dict(img_path=input_))
+            data = self._load_file(dict(img_path=input_))
         except (FileNotFoundError, ValueError):
             raise
         # Decoders answer broken bytes with many types of error.
         except Exception as error:
             raise ValueError(f'The image {input_} cannot be read '
                              f'({str(error) or type(error).__name__}).') from error
+        channels = 1 if data['img'].ndim == 2 else data['img'].shape[2]
+        if channels != self._channels:
+            raise ValueError(f'The network takes images of {self._channels} channel(s), but its '
+                             f"config's pipeline loads {input_} with {channels}: change the loader "
+                             'in test_dataloader.dataset.pipeline.')
+        return data
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
         """An array as a loader would give it; (H, W, 1) becomes (H, W)."""
@@ -258,7 +265,7 @@ class DCNInferencer(BaseInferencer):
     def _check(self, data: dict) -> dict:
         """Stop what no memory would hold, as PIL does with files."""
         height, width = data['inputs'].shape[-2:]
-        if height * width > Image.MAX_IMAGE_PIXELS:
+        if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
             raise ValueError(
                 f'{_name(data["data_samples"])} becomes an input of {height}×{width} pixels, more '
                 f'than {Image.MAX_IMAGE_PIXELS}: crop it, or raise PIL.Image.MAX_IMAGE_PIXELS.')
@@ -277,7 +284,8 @@ class DCNInferencer(BaseInferencer):
                 with counting(self.model) as parts:
                     samples = self.model(images, samples, mode='predict')
                 self._costs[shape] = {part: of_all // len(images) for part, of_all in parts.items()}
-        except ValueError as error:
+        # Towers that are not of this project leave it to torch to say what is too small.
+        except (ValueError, RuntimeError) as error:
             raise ValueError(f'{_name(samples[0])} cannot be classified: {error}') from error
         for image, sample in zip(images, samples):
             parts = self._cost_of_budget(image, len(sample.cells)) if adaptive else (
@@ -326,7 +334,8 @@ def _is_loader(step: dict) -> bool:
 
 
 def _images_in(folder: Path) -> List[str]:
-    suffixes = Image.registered_extensions()
+    suffixes = {suffix for suffix, kind in Image.registered_extensions().items()
+                if kind in Image.OPEN}  # some, such as PDF, are written only
     images = sorted(str(path) for path in folder.iterdir()
                     if path.suffix.lower() in suffixes and path.is_file())
     if not images:

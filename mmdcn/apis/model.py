@@ -132,7 +132,10 @@ def _models() -> Dict[str, Model]:
 def _read_config(path: Path) -> Config:
     if not path.is_file():
         raise FileNotFoundError(f'The config {path} is not there.')
-    return Config.fromfile(path)
+    try:
+        return Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(f'The config {path} is no Python that can be read: {error}.') from error
 
 
 def _known_checkpoint(config: Config, metainfo: Optional[Model]) -> Optional[Checkpoint]:
@@ -152,8 +155,12 @@ def _build(config: Config) -> BaseModel:
     model = dict(config.model)
     if model.get('data_preprocessor') is None and 'data_preprocessor' in config:
         model['data_preprocessor'] = config.data_preprocessor
-    with DefaultScope.overwrite_default_scope(scope_of(config)):
-        return MODELS.build(model)
+    try:
+        with DefaultScope.overwrite_default_scope(scope_of(config)):
+            return MODELS.build(model)
+    except KeyError as error:  # MMEngine's answer to a type that is not registered
+        raise ValueError(f'The config {config.filename or ""} cannot be built: '
+                         f'{error.args[0]}') from error
 
 
 def _load_named_weights(model: BaseModel) -> None:

@@ -101,19 +101,23 @@ def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
     """Check that there are weights for ``cfg.model``.
 
     Raises:
-        ValueError: The checkpoint is not there, or is None and no ``init_cfg`` names one.
+        ValueError: The checkpoint is not there, or is None and the config does not name all.
     """
     if checkpoint is None and not names_weights(cfg.model):
-        raise ValueError(f'{cfg.filename} names no weights in an init_cfg: pass a checkpoint.')
+        raise ValueError(f'{cfg.filename} does not name the weights of all parts in an init_cfg: '
+                         'pass a checkpoint.')
     if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
         raise ValueError(f'The checkpoint {checkpoint} is not there.')
 
 
 def names_weights(model: dict) -> bool:
-    """Whether an ``init_cfg`` somewhere in a model's config loads a checkpoint."""
-    return any(
-        value.get('type') == 'Pretrained' or names_weights(value)
-        for value in model.values() if isinstance(value, dict))
+    """Whether ``init_cfg``s load a checkpoint of a model, or of its towers and head each."""
+    steps = model.get('init_cfg') or []
+    if any(step.get('type') == 'Pretrained' for step in ([steps] if isinstance(steps, dict) else
+                                                         steps)):
+        return True
+    parts = [model[name] for name in ('backbone', 'coarse', 'fine', 'head') if model.get(name)]
+    return bool(parts) and all(map(names_weights, parts))
 
 
 def _name_process(launcher: str) -> None:

@@ -96,6 +96,9 @@ def config_of(checkpoint: Checkpoint) -> Config:
         if name not in known or '.' in scope:
             raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
                              f'which is not registered: import what registers it, or {remedy}.')
+        if name.startswith('HuggingFace'):
+            raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
+                             f'which runs code that it downloads: {remedy}.')
     return config
 
 

@@ -21,6 +21,7 @@ from ..registered import CONFIGS
 from .inferencers import SLIM_DCN, SLIM_TOWER, untrained
 
 DEMO = ROOT / 'demo' / 'cluttered_mnist.png'
+CLUTTERED = ROOT / 'configs' / 'cluttered_mnist'
 SEQUENCE_FIELDS = ['pred_sequence', 'pred_score', 'length_scores', 'digit_scores']
 
 
@@ -237,6 +238,32 @@ def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
         assert result['cost']['total'] == count_multiplications(inferencer.model, inputs)
     with pytest.raises(ValueError, match=r'takes images of 3 channel\(s\), got an array of 90×90'):
         inferencer(images[1][..., 0])
+    with pytest.raises(ValueError, match='An array of 1×1 pixels cannot be classified: Of an image'):
+        inferencer(noise(1, 1, 3))
+    for height, width in ((2, 9), (3, 2), (7, 300), (31, 33)):
+        result, = inferencer(noise(height, width, 3))
+        assert np.isfinite(result['pred_scores']).all() and np.isfinite(result['saliency']).all()
+
+
+def test_what_torch_says_of_an_image_that_is_too_small_comes_with_its_name():
+    inferencer = DCNInferencer(Config(dict(
+        default_scope='mmpretrain',
+        model=dict(
+            type='ImageClassifier', backbone=dict(type='VGG', depth=11),
+            head=dict(type='mmdcn.GlobalMaxPoolHead', num_classes=3, in_channels=512)),
+        test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[
+            dict(type='LoadImageFromFile'), dict(type='PackInputs')])))), pretrained=False)
+    with pytest.raises(ValueError, match='An array of 9×9 pixels cannot be classified: '):
+        inferencer(noise(9, 9, 3))
+
+
+def test_a_pipeline_that_loads_other_channels_than_the_network_takes_is_named():
+    cfg = Config.fromfile(CLUTTERED / 'dcn-k8-hint_1xb128-4e_cluttered-mnist.py')
+    cfg.test_dataloader.dataset.pipeline.insert(0, dict(type='mmpretrain.LoadImageFromFile'))
+    inferencer = DCNInferencer(cfg, pretrained=False)
+    with pytest.raises(ValueError, match=r'takes images of 1 channel\(s\), but .* loads .*'
+                                         'cluttered_mnist.png with 3: change the loader'):
+        inferencer(DEMO)
 
 
 def test_data_samples_hold_all_that_the_model_says(trained):
@@ -325,6 +352,17 @@ def test_an_image_that_no_memory_would_hold_is_refused(reader, monkeypatch):
     with pytest.raises(ValueError, match='An array of 100×4 pixels becomes an input of 2750×110 '
                                          'pixels, more than 10000'):
         reader(noise(100, 4))
+
+
+def test_what_pil_can_only_write_is_no_image_of_a_folder(trained, digits, tmp_path):
+    Image.fromarray(noise(40, 40)).save(tmp_path / 'a.png')
+    Image.fromarray(noise(40, 40)).save(tmp_path / 'b.pdf')
+    assert len(trained(tmp_path)) == 1
+
+
+def test_the_limit_of_an_image_can_be_lifted(trained, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', None)
+    assert len(trained(noise(60, 60))) == 1
 
 
 def test_the_name_of_an_image_stands_in_the_error(trained, tmp_path):

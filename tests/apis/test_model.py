@@ -8,6 +8,7 @@ from mmengine.runner import save_checkpoint
 
 import mmdcn
 from mmdcn.apis.model import find_model
+from mmdcn.engine.launch import names_weights
 from mmdcn.models import DCNClassifier
 
 from ..conftest import ROOT
@@ -123,6 +124,30 @@ def test_a_model_whose_weights_are_unknown_asks_for_them():
     with pytest.raises(ValueError, match='No trained weights are known of dcn-k24-hint_.*: pass a '
                                          'checkpoint as pretrained'):
         mmdcn.get_model('dcn-k24-hint', pretrained=True)
+
+
+WEIGHTS = dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
+MORE = dict(init_cfg=[dict(type='Kaiming'), WEIGHTS['init_cfg']])
+
+
+@pytest.mark.parametrize('parts, known', [
+    ({}, False), (dict(backbone=WEIGHTS), False), (dict(head=MORE), False),
+    (dict(backbone=MORE, head=WEIGHTS), True), (WEIGHTS, True)])
+def test_weights_are_known_where_all_parts_name_theirs(parts, known):
+    cfg = Config(dict(model=dict(backbone=dict(type='A'), head=dict(type='B'))))
+    cfg.merge_from_dict(dict(model=parts))
+    assert names_weights(cfg.model) is known
+
+
+def test_a_config_that_cannot_be_built_or_read_is_named(tmp_path):
+    cfg = Config.fromfile(FOLDER / f'{QUICK}.py')
+    cfg.model.fine.type = 'ClutterdMNISTFine'
+    with pytest.raises(ValueError, match='cluttered-mnist.py cannot be built: .*ClutterdMNISTFine'):
+        mmdcn.get_model(cfg)
+    broken = tmp_path / 'broken.py'
+    broken.write_text('model = dict(')
+    with pytest.raises(ValueError, match='broken.py is no Python that can be read'):
+        mmdcn.get_model(broken)
 
 
 def test_a_checkpoint_of_another_model_is_refused():

@@ -255,6 +255,26 @@ def test_a_scale_beyond_the_image_is_named(scale):
         build_dcn(coarse_scale=scale)
 
 
+def test_batch_augmentations_are_those_of_an_image_classifier():
+    cfg = dict(augments=[dict(type='Mixup', alpha=.8)])
+    dcn = build_dcn(train_cfg=cfg, data_preprocessor=dict(num_classes=10))
+    batch = dict(inputs=torch.rand(4, 1, 100, 100), data_samples=labelled(4))
+    mixed = dcn.data_preprocessor(batch, training=True)
+    assert ((0 < mixed['data_samples'][0].gt_score) & (mixed['data_samples'][0].gt_score < 1)).any()
+    losses = dcn(**mixed, mode='loss')
+    dcn.parse_losses(losses)[0].backward()
+    assert torch.isfinite(losses['loss_cls'])
+
+
+def test_patches_without_a_size_are_named():
+    with pytest.raises(ValueError, match='patch_extractor has no size: give'):
+        MODELS.build(dict(
+            type='DCNClassifier', coarse=dict(type='ClutteredMNISTCoarse'),
+            fine=dict(type='ClutteredMNISTFine'), selector=dict(type='TopKSelector', k=8),
+            head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+            patch_extractor=dict(type='PatchExtractor')))
+
+
 @pytest.mark.parametrize('mode', ['tensor', 'loss', 'predict'])
 def test_images_of_other_channels_are_named(mode):
     with pytest.raises(ValueError, match=r'takes images of 1 channel\(s\), got 3: change how'):

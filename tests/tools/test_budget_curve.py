@@ -122,8 +122,8 @@ def test_a_plot_of_error_over_patches_and_over_multiplications_lies_beside_the_f
 @pytest.mark.parametrize('args, code, complaint', [
     ((QUICK, 'nowhere.pth'), 2, 'The checkpoint nowhere.pth is not there'),
     ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: names a .json file, got plot.png'),
-    ((QUICK, 'README.md', '--average-k', 4, 12), 2, '--average-k takes whole numbers from 1 to 11, '
-     'got 4 12'),
+    ((QUICK, 'README.md', '--average-k', 4, 0), 2, '--average-k takes whole numbers from 1 on, '
+     'got 4 0'),
     ((QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'), 1,
      'is no DCNClassifier, so it has no saliency and chooses no patches'),
 ])

@@ -72,7 +72,7 @@ def test_an_image_gets_a_row_with_a_panel_a_scale(draw, folder):
 
 @pytest.mark.parametrize('arguments, message', [
     (('configs/none.py', ), 'The config configs/none.py is not there'),
-    ((QUICK, ), 'names no weights in an init_cfg'),
+    ((QUICK, ), 'does not name the weights of all parts in an init_cfg'),
     ((QUICK, 'none.pth'), 'none.pth is not there.'),
     ((QUICK, __file__), 'test_draw_patches.py is no checkpoint'),
     ((SVHN, 'dcn.pth'), 'The checkpoint dcn.pth is of another model than this DCNClassifier: it'),

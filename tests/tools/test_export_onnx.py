@@ -89,7 +89,8 @@ def test_two_threads_add_up_all_windows(graph):
     (['configs/none.py', 'a.pth'], 'The config configs/none.py is not there; those of mmdcn are '
                                    'in configs/.'),
     ([CONFIG, 'none.pth'], 'The checkpoint none.pth is not there.'),
-    ([CONFIG], f'{CONFIG} names no weights in an init_cfg: pass a checkpoint.'),
+    ([CONFIG], f'{CONFIG} does not name the weights of all parts in an init_cfg: pass a '
+               'checkpoint.'),
     ([SVHN], 'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth can not be found.')])
 def test_what_is_not_there_is_named(export, tmp_path, args, message):
     with pytest.raises(SystemExit) as caught:

@@ -103,6 +103,18 @@ def test_what_was_cut_off_goes_on_and_what_is_done_stays_as_it_is(folder):
         assert one['fixed']['errors'] == pytest.approx(other['fixed']['errors'])
 
 
+def test_a_run_whose_config_has_changed_is_not_mixed_with_others(folder):
+    kept = run_of(folder, COARSE, 0) / 'settings.json'
+    before = kept.read_text()
+    settings = json.loads(before)
+    settings['param_scheduler'][0]['end'] += 1
+    kept.write_text(json.dumps(settings))
+    printed = run_tool(TOOL, *TABLE1, '--epochs', 2, '--seeds', 0, 1, folder=folder, code=1)
+    kept.write_text(before)
+    assert (f'{COARSE}.py has changed since {QUICK}/table1/{COARSE}-seed0-2e was begun '
+            '(param_scheduler): remove that folder') in ' '.join(printed.split())
+
+
 def test_a_table_keeps_the_runs_of_other_seeds_and_clutter(folder):
     run_tool(TOOL, 'table1', '--quick', '--models', 'coarse', '--clutter', 'fresh', '--epochs', 2,
              '--seeds', 3, folder=folder)
@@ -135,7 +147,7 @@ def test_figures_2_and_3_take_the_runs_of_the_table(folder):
     run_tool(TOOL, 'fig3', '--quick', '--epochs', 2, folder=folder)
     rows = result_of(folder, 'fig3')['rows']
     assert [row['patches'] for row in rows if row['selector'] == 'TopKSelector'] == [
-        1, 2, 4, 6, 8, 10]
+        1, 2, 4, 8, 16, 32]
     for picture in ('fig2', 'fig3-patches', 'fig3-error'):
         path = folder / QUICK / 'results' / f'{picture}.png'
         assert path.read_bytes().startswith(b'\x89PNG')
@@ -147,6 +159,10 @@ def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_
     run_tool(TOOL, 'table2', '--quick', '--width', 'w25', '--seeds', 1, folder=tmp_path)
     result = result_of(tmp_path, 'table2-w25')
     assert len(result['rows']) == 16 and result['seeds'] == [1]
+    table = render(tmp_path / QUICK / 'results', 'table2-w25')
+    errors = {row['label']: row['mean'] for row in result['rows']}
+    gain = errors['DCN, 6 patches, 1 scale'] / errors['Fine model, 1 scale']
+    assert f"| DCN: error over the fine model's, 1 scale | 0.79 | {gain:.2f} |" in table
     tested = tmp_path / QUICK / 'table2-w25' / 'seed1' / 'work_dirs' / 'table2'
     for row in result['rows']:
         metrics = json.loads((tested / row['config'].split('/')[-1].replace('.py', '.json'))
@@ -169,9 +185,11 @@ def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
     (['table1', '--epochs', 0], 2, '--epochs must be at least 1, got 0'),
     (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
     (['cost', '--amp'], 2, '--amp is for table1, fig2 and fig3, not for cost'),
+    (['table2', '--dataset', 'svhn', '--width', 'w25'], 2, "has towers of the paper's width only"),
     (['table1', '--seeds', -1], 2, '--seeds must be at least 0, got -1'),
     (['table1'], 1, 'data/mnist is missing: run `python tools/dataset_converters/prepare_mnist.py'),
     (['table2'], 1, 'is missing: run `python tools/dataset_converters/make_street_numbers.py'),
+    (['table2', '--dataset', 'svhn'], 1, 'dataset_converters/prepare_svhn.py --out data/svhn`'),
 ])
 def test_what_cannot_be_reproduced_is_refused_in_a_sentence(tmp_path, args, code, complaint):
     printed = run_tool(TOOL, *args, folder=tmp_path, code=code)

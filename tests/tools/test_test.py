@@ -57,7 +57,7 @@ def test_table_2_names_the_tower_that_is_missing(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, message', [
-    ([], 'names no weights in an init_cfg: pass a checkpoint.'),
+    ([], 'does not name the weights of all parts in an init_cfg: pass a checkpoint.'),
     (['nowhere.pth'], 'The checkpoint nowhere.pth is not there.'),
     ([__file__, '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
 ])

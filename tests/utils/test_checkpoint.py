@@ -120,6 +120,13 @@ def test_a_checkpoint_gets_nothing_built_that_is_not_registered(kind, place):
         config_of(with_config(place.format(kind)))
 
 
+def test_a_checkpoint_gets_no_model_built_that_runs_downloaded_code():
+    text = 'model = dict(type="HuggingFaceClassifier", model_name="a/b", trust_remote_code=True)'
+    with pytest.raises(ValueError, match='asks for HuggingFaceClassifier, which runs code that it '
+                                         'downloads: pass the config file'):
+        config_of(with_config(text))
+
+
 def test_a_checkpoint_without_a_config_asks_for_one():
     with pytest.raises(ValueError, match='some.pth holds no config'):
         config_of(Checkpoint('some.pth', {}, {}))

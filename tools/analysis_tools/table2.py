@@ -72,7 +72,9 @@ def error_of(row: Row, checkpoint: Optional[Path], newest: float, options: dict)
         cfg.test_dataloader.collate_fn = dict(type='default_collate')
         metrics = build_test_runner(
             cfg, checkpoint and str(checkpoint), tta='tta_model' in cfg).test()
-        mmengine.dump(metrics, result)
+        unfinished = result.with_name(f'{row.config}.unfinished.json')
+        mmengine.dump(metrics, unfinished)
+        unfinished.replace(result)
     return 100 - json.loads(result.read_text())['accuracy/sequence']
 
 

@@ -50,7 +50,8 @@ class DCNClassifier(BaseClassifier):
             if it comes along, the entropy.
         neck: Coarse map, fine vectors and cells -> refined map.
         hint: Distance between coarse and fine vectors; its ``loss_weight`` is λ.
-        data_preprocessor: As in MMPretrain's ``ImageClassifier``; with ``LateNormalization``,
+        train_cfg: As in MMPretrain's ``ImageClassifier``: batch augmentations such as ``Mixup``.
+        data_preprocessor: As there; with ``LateNormalization``,
             images are normalised after they are shrunk and patches after they are cut.
         init_cfg: MMEngine's initialisation.
 
@@ -63,9 +64,11 @@ class DCNClassifier(BaseClassifier):
                  patch_extractor: dict, saliency: dict = dict(type='mmdcn.EntropyGradient'),
                  neck: dict = dict(type='mmdcn.SwapRefine'),
                  hint: dict = dict(type='mmdcn.HintLoss'), coarse_scale: float = 1.,
-                 fine_neck: Optional[dict] = None,
+                 fine_neck: Optional[dict] = None, train_cfg: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None):
         preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
+        if train_cfg:
+            preprocessor.setdefault('batch_augments', train_cfg)
         super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
         if not 0 < coarse_scale <= 1:
             raise ValueError('DCNClassifier(coarse_scale=...) is the share of an image\'s height '

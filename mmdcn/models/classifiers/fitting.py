@@ -18,11 +18,14 @@ def centred_patches(patch_extractor: dict, coarse: nn.Module, scale: float) -> d
         scale: At which it sees the image.
 
     Raises:
-        ValueError: There is an offset without a stride, or the tower can't be tried.
+        ValueError: There is an offset without a stride, or no size, or the tower can't be tried.
     """
     if 'offset' in patch_extractor:
         raise ValueError('patch_extractor has an offset but no stride: give both, or neither for '
                          'patches centred on what the coarse tower sees.')
+    if 'size' not in patch_extractor:
+        raise ValueError('patch_extractor has no size: give the height and width of a patch in '
+                         'pixels of the image.')
     centres = cell_centres(coarse)
     stride = tuple(_whole(step / scale) for step in centres.stride)
     offset = tuple(centre / scale - length / 2 for centre, length

@@ -53,16 +53,15 @@ def cell_centres(tower: nn.Module) -> CellCentres:
     if geometry is not None:
         return CellCentres(geometry.stride, tuple(
             offset + size / 2 for offset, size in zip(geometry.offset, geometry.size)))
-    trials = [_stand_in(tower, seed) for seed in range(TRIALS)]
-    _, rows, columns = _shape(trials[0], (SHORT, SHORT))
-    more = (_shape(trials[0], (LONG, SHORT))[1] - rows,
-            _shape(trials[0], (SHORT, LONG))[2] - columns)
+    trial = _stand_in(tower)
+    _, rows, columns = _shape(trial, (SHORT, SHORT))
+    more = (_shape(trial, (LONG, SHORT))[1] - rows, _shape(trial, (SHORT, LONG))[2] - columns)
     if min(more) < 1:
         raise ValueError(f"{type(tower).__name__}'s map doesn't grow with the image: give the "
                          'stride and offset of patch_extractor by hand.')
     stride = tuple((LONG - SHORT) / cells for cells in more)
 
-    centres = [_middle_of_first_cell(trial, stride) for trial in trials]
+    centres = [_middle_of_first_cell(_stand_in(tower, seed), stride) for seed in range(TRIALS)]
     return CellCentres(stride, tuple(sum(axis) / TRIALS for axis in zip(*centres)))
 
 
