@@ -238,7 +238,7 @@ def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
         assert result['cost']['total'] == count_multiplications(inferencer.model, inputs)
     with pytest.raises(ValueError, match=r'takes images of 3 channel\(s\), got an array of 90×90'):
         inferencer(images[1][..., 0])
-    with pytest.raises(ValueError, match='An array of 1×1 pixels cannot be classified: Of an image'):
+    with pytest.raises(ValueError, match='An array of 1×1 pixels cannot be classified: Of an'):
         inferencer(noise(1, 1, 3))
     for height, width in ((2, 9), (3, 2), (7, 300), (31, 33)):
         result, = inferencer(noise(height, width, 3))
