@@ -500,7 +500,7 @@ def _finish(run: Run, test: bool) -> str:
 def alone_in(folder: Path) -> Iterator[None]:
     """Wait until no other process works on the run in a folder; the figures share table1's."""
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / 'lock', 'w') as lock:
+    with open(folder / 'lock', 'a') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
