@@ -85,7 +85,7 @@ def test_an_editable_installation_links_to_the_sources_and_a_wheel_has_none_of_i
     built(tree, 'editable')
     mim = tree / 'mmdcn' / '.mim'
     assert sorted(path.name for path in mim.iterdir()) == [
-        'checkpoints', 'configs', 'model-index.yml', 'tools']
+        'checkpoints', 'configs', 'demo', 'model-index.yml', 'tools']
     for path in mim.iterdir():
         assert path.is_symlink() and path.resolve() == tree.resolve() / path.name
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(built(tree, 'wheel')) as other:
