@@ -96,7 +96,7 @@ def test_true_boxes_are_not_needed_to_count(get_cost, tmp_path):
      'it out.'),
     ([DCN, '--shape', 1, 20, 20], f'{DCN} cannot run on an image of 1×20×20 (GlobalMaxPoolHead '
      'needs a feature map of at least 4×4 cells, got 3×3: enlarge the image); change --shape.'),
-    ([DCN, '--shape', 3, 100, 100], 'to have 1 channels, but got 3 channels instead); change '
+    ([DCN, '--shape', 3, 100, 100], 'or the in_channels of both towers); change '
      '--shape.'),
 ])
 def test_what_cannot_be_counted_is_refused_in_a_sentence(get_cost, args, sentence):
