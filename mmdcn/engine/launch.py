@@ -1,5 +1,6 @@
 """What the tools that run a config have in common."""
 import argparse
+import atexit
 import os
 import os.path as osp
 import subprocess
@@ -68,6 +69,7 @@ def load_config(args: argparse.Namespace) -> Config:
         _name_process(args.launcher)
         if not torch.cuda.is_available():
             _distribute_on_cpu(cfg)
+        atexit.register(_leave_group)
     return cfg
 
 
@@ -147,6 +149,12 @@ def _first_machine(launcher: str) -> str:
         return '127.0.0.1'
     raise SystemExit(f'--launcher {launcher} needs the address of the first machine: set '
                      'MASTER_ADDR for all processes, under mpirun with -x MASTER_ADDR=...')
+
+
+def _leave_group() -> None:
+    """End the threads that talk to other processes; the interpreter's end may abort on them."""
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
 
 
 def _distribute_on_cpu(cfg: Config) -> None:
