@@ -46,12 +46,12 @@ def metafile_results(folder: Path, config: str) -> str:
         config: Name of the model's config, without folder and suffix.
     """
     for row in (read(folder, 'table1') or {}).get('rows', []):
-        fixed = row['fixed']
-        if Path(row['config']).stem == config and fixed['errors']:
+        found = row.get('fixed', row.get('fresh'))
+        if Path(row['config']).stem == config and found['errors']:
             return '\n'.join([
                 'Results:', '  - Dataset: Cluttered MNIST', '    Task: Image Classification',
-                '    Metrics:', f'      Top 1 Accuracy: {100 - fixed["mean"]:.2f}',
-                f'      Runs: {len(fixed["errors"])}'])
+                '    Metrics:', f'      Top 1 Accuracy: {100 - found["mean"]:.2f}',
+                f'      Runs: {len(found["errors"])}'])
     return ''
 
 
@@ -88,9 +88,12 @@ def _precision(result: dict) -> str:
 
 
 def _table1(result: dict) -> str:
+    """All rows of a full run, and those that were run of a shorter one."""
     sources = result['reference']
     rows = [[row['label'], _percent(row['paper']), _percent(row['public']),
-             *(_spread(row[clutter]) for clutter in CLUTTERS)] for row in result['rows']]
+             *(_spread(row[clutter]) if clutter in row else '–' for clutter in CLUTTERS)]
+            for row in result['rows'] if not result['shortened'] or any(
+                row[clutter]['errors'] for clutter in CLUTTERS if clutter in row)]
     sentence = ' '.join([
         'Test error in percent, mean ± standard deviation over seeds (number of seeds).',
         f'Paper: {sources["paper"]}. Re-implementation: {sources["public"]}.'])
@@ -153,14 +156,20 @@ def _cost(result: dict) -> str:
             [row['model'], _times(row['shape']), str(row['batch']), f'{row["ms_per_image"]:.3g}',
              f'{row["ms_per_image_10"]:.3g} – {row["ms_per_image_90"]:.3g}']
             for row in result['timings']]))
-        fine_ms = {(tuple(row['shape']), row['batch']): row['ms_per_image']
-                   for row in result['timings'] if row['model'] == 'fine'}
-        tables.append('Fine model over DCN, of these medians: ' + '; '.join(
-            f'{row["model"]}, {_times(row["shape"])}, batch {row["batch"]}: '
-            f'{fine_ms[tuple(row["shape"]), row["batch"]] / row["ms_per_image"]:.2f}'
-            for row in result['timings'] if row['model'].startswith('dcn'))
-            + f'. Paper, §4.1.3: 2.9. Timed at commit {result["timed"]["commit"][:10]}, on '
+        tables.append('Fine model\'s time over the DCN\'s in the same turn, median (10 % – 90 %): '
+                      + '; '.join(
+            f'{model}, {_times(row["shape"])}, batch {row["batch"]}: {middle:.2f} '
+            f'({low:.2f} – {high:.2f})' for row in result['timings'] if row['model'] == 'fine'
+            for model, (low, middle, high) in row['time_over'].items() if model.startswith('dcn'))
+            + f'. Timed at commit {result["timed"]["commit"][:10]}, on '
               f'{result["timed"]["device"]}.')
+        paper, svhn = result['reference'], result['reference']['svhn_ms']
+        tables.append(
+            f'Paper ({paper["paper"]}): on Cluttered MNIST fine model over DCN '
+            f'{paper["speedup"]} (§4.1.3); on the 100 largest test images of SVHN, 363×735 to '
+            '442×1083 on a Titan Black, '
+            + ', '.join(f'{name} {ms} ms' for name, ms in svhn.items())
+            + f', fine model over DCN {svhn["fine"] / svhn["dcn-k6"]:.1f} (§4.2.4).')
     else:
         tables.append('*Times: not run yet (`python tools/reproduce.py cost`).*')
     return '\n\n'.join(tables)

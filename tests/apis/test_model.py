@@ -20,7 +20,7 @@ FOLDER = ROOT / 'configs' / 'cluttered_mnist'
 
 def test_the_names_of_models_are_those_of_the_configs():
     assert mmdcn.list_models() == sorted(path.stem for path in CONFIGS)
-    assert mmdcn.list_models('dcn-k24') == ['dcn-k24-hint_1xb128-60e_cluttered-mnist']
+    assert mmdcn.list_models('dcn-k24-hint_') == ['dcn-k24-hint_1xb128-60e_cluttered-mnist']
     assert mmdcn.list_models('*w25_1x*5e') == ['fine-w25_1xb32-5e_street-numbers']
 
 

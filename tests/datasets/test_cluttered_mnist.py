@@ -7,6 +7,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from mmdcn.datasets import ClutteredMNIST
+from mmdcn.datasets.cluttered_mnist import warp
 
 from ..tools.running import run_python
 
@@ -213,3 +214,54 @@ def test_a_label_that_is_no_digit_is_named(tmp_path, mnist_root):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f'{path} holds the label 11, but digits are 0 to 9'):
         ClutteredMNIST(data_root=str(tmp_path), split='test')
+
+
+class Draws:
+    """A generator that draws what it was told."""
+
+    def __init__(self, uniform=0., normal=0.):
+        self.drawn = dict(uniform=uniform, normal=normal)
+
+    def uniform(self, low, high, size):
+        assert low == -high
+        return np.broadcast_to(self.drawn['uniform'], size)
+
+    def normal(self, mean, deviation, size):
+        assert mean == 0
+        return np.broadcast_to(self.drawn['normal'], size)
+
+
+def test_a_warp_takes_pixels_from_where_its_matrix_and_displacements_say(mnist_root):
+    digit = digits_of(mnist_root, 'train', 60000)[4]
+    np.testing.assert_array_equal(warp(digit, .1, .1, Draws()), digit)
+    quarter = Draws(uniform=[[-1, 1], [-1, -1]])  # with the identity a turn by 90°
+    np.testing.assert_array_equal(warp(digit, 1, 0, quarter), np.rot90(digit))
+    moved = warp(digit, 0, 1, Draws(normal=[3, -2]))  # looks to the right and up
+    np.testing.assert_array_equal(moved[2:, :-3], digit[:-2, 3:])
+    assert not moved[:2].any() and not moved[:, -3:].any()
+
+
+def test_warped_digits_keep_place_and_clutter_and_are_drawn_anew_each_epoch(mnist_root):
+    plain, warped = (
+        ClutteredMNIST(data_root=mnist_root, split='val', regenerate=True, num_distractors=3,
+                       affine=affine, elastic=elastic)
+        for affine, elastic in ((0., 0.), (.15, .5)))
+    for index in range(20):
+        one, other = plain[index], warped[index]
+        assert one['gt_bboxes'].equal(other['gt_bboxes'])
+        left, top, right, bottom = one['gt_bboxes'][0].int().tolist()
+        differs = one['img'] != other['img']
+        assert differs[top:bottom, left:right].any()
+        differs[top:bottom, left:right] = False
+        assert not differs.any()
+        np.testing.assert_array_equal(other['img'], warped[index]['img'])
+    before = [warped[index]['img'] for index in range(5)]
+    warped.set_epoch(1)
+    assert not any((warped[index]['img'] == image).all() for index, image in enumerate(before))
+
+
+@pytest.mark.parametrize('option', ['affine', 'elastic'])
+@pytest.mark.parametrize('value', [-.1, float('nan'), float('inf')])
+def test_a_warp_that_is_no_size_is_refused(mnist_root, option, value):
+    with pytest.raises(ValueError, match=rf'ClutteredMNIST\({option}=...\) must be a finite'):
+        ClutteredMNIST(data_root=mnist_root, **{option: value})

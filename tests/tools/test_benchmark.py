@@ -3,6 +3,7 @@ import re
 import runpy
 from argparse import Namespace
 
+import numpy as np
 import torch
 
 from mmdcn.utils.build import read_config
@@ -43,6 +44,10 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
     for row in rows:
         assert 0 < row['ms_per_image_10'] <= row['ms_per_image'] <= row['ms_per_image_90']
         assert row['peak_bytes'] > 4 * row['batch'] * 24 * row['shape'][1] * row['shape'][2] / 40
+    for one, other in zip(rows[::2], rows[1::2]):
+        low, middle, high = one['time_over']['dcn-k8-hint']
+        assert 0 < low <= middle <= high
+        assert list(one['time_over']) == ['dcn-k8-hint'] and list(other['time_over']) == ['fine']
     assert out.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
 
 
@@ -87,3 +92,10 @@ def test_metrics_of_an_unknown_model_are_refused():
     printed = run_tool(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}', code=2)
     assert "--metrics names ['dcn'], but the models are ['coarse', 'fine', 'dcn-k8-hint']" in (
         printed)
+
+
+def test_a_ratio_is_that_of_times_in_the_same_turn():
+    tool = runpy.run_path(str(ROOT / TOOL))
+    one, other = (tool['Measurement'](None, (1, 8, 8), 1, np.array(seconds), 0)
+                  for seconds in ([2., 6., 12.], [1., 2., 3.]))
+    np.testing.assert_allclose(tool['ratio'](one, other), [2.2, 3, 3.8])

@@ -1,0 +1,3 @@
+_base_ = './dcn-k8-hint-augmented_1xb128-60e_cluttered-mnist.py'
+
+model = dict(selector=dict(k=24))
