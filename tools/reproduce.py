@@ -79,11 +79,13 @@ TABLE1 = [
 ]
 # §4.1.3, with 8 patches.
 PAPER_MULTIPLICATIONS = {'fine': 84.5e6, 'dcn-k8-hint': 27.7e6}
+SVHN_SHAPES = ('1x400x900', '1x1600x3600')
 PAPER_SPEEDUP = 2.9  # of the DCN over the fine model
 # §4.2.4, ms an image of the 100 largest of SVHN's test set, 363×735 to 442×1083.
 PAPER_SVHN_MS = {'coarse': 8.6, 'fine': 62.6, 'dcn-k6': 10.8}
 FIGURE_3_EPOCHS = 9  # §4.1.3
 FIGURE_3_AVERAGES = (1, 2, 4, 8, 16, 32)
+FIGURE_6_IMAGES = 'test_dataloader.dataset.indices=[2,11,30]'  # of more pixels than most
 
 QUICK = ['train_dataloader.batch_size=8', 'train_dataloader.num_workers=0',
          'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
@@ -265,7 +267,7 @@ def table1(place: Place) -> None:
 
 
 def table2(place: Place) -> None:
-    """Sequence errors on street numbers, where the towers are trained apart."""
+    """Sequence errors on street numbers, where the towers are trained apart; and Figure 6."""
     args = place.args
     tool = TOOLS / 'analysis_tools' / 'table2.py'
     name = '-'.join(filter(None, ['table2', args.dataset.removeprefix('street-numbers'),
@@ -293,11 +295,17 @@ def table2(place: Place) -> None:
                 [f'randomness.seed={seed}', *(QUICK_STREET if args.quick else [])], folder))
     train_all(towers, args.jobs, test=False)
 
+    dcn = next(row.config for row in table if row.label == 'DCN, 9 patches, 3 scales')
     for folder in folders.values():
         print(f'Testing {len(table)} rows in {folder.relative_to(Path.cwd())}')
         run_script(tool, [args.dataset, '--width', args.width, *(
             ['--cfg-options', 'test_dataloader.dataset.indices=4', 'test_dataloader.num_workers=0']
             if args.quick else [])], folder=folder, log=folder / 'table2.log')
+    picture = f'{name}-patches.png'
+    run_script(TOOLS / 'visualizations' / 'draw_patches.py', [
+        SVHN / f'{dcn}.py', '--tta', '--num', 3, '--out', (place.results / picture).absolute(),
+        *([] if args.quick else ['--cfg-options', FIGURE_6_IMAGES])],
+        folder=folders[args.seeds[0]], log=folders[args.seeds[0]] / 'fig6.log')
     errors: Dict[str, List[float]] = {row.config: [] for row in table}
     seeds, sources = [], []
     # All that is there: other seeds may have been run before.
@@ -316,7 +324,7 @@ def table2(place: Place) -> None:
                 rows=[dict(label=row.label, config=f'configs/svhn/{row.config}.py',
                            paper=row.paper, seeds=seeds, **summary(errors[row.config]))
                       for row in table],
-                sources=sources)
+                pictures=[picture], sources=sources)
 
 
 def fig2(place: Place) -> None:
@@ -341,7 +349,7 @@ def fig2(place: Place) -> None:
 
 
 def fig3(place: Place) -> None:
-    """Patches after 9 epochs, and the error against their number."""
+    """Patches after 9 epochs, the error against their number, and that of other places."""
     args = place.args
     name, epochs, shortened = cluttered_epochs('fig3', args, FIGURE_3_EPOCHS)
     need_mnist()
@@ -352,16 +360,19 @@ def fig3(place: Place) -> None:
     run_script(TOOLS / 'visualizations' / 'draw_patches.py', [
         config, run.checkpoint, '--subset', 'val', '--out', place.results / f'{name}-patches.png'],
         log=log)
-    print('Error against patches')
-    found = run.folder / 'budgets.json'
-    run_script(TOOLS / 'analysis_tools' / 'budget_curve.py', [
-        config, run.checkpoint, '--subset', 'val', '--average-k', *FIGURE_3_AVERAGES,
-        '--out', found], log=log)
-    found.with_suffix('.png').replace(place.results / f'{name}-error.png')
+    parts = {}
+    for part, tool, options in (('error', 'budget_curve', ['--average-k', *FIGURE_3_AVERAGES]),
+                                ('saliency', 'compare_saliency', [])):
+        print(f'Running {tool}.py')
+        found = run.folder / f'{tool}.json'
+        run_script(TOOLS / 'analysis_tools' / f'{tool}.py', [
+            config, run.checkpoint, '--subset', 'val', *options, '--out', found], log=log)
+        found.with_suffix('.png').replace(place.results / f'{name}-{part}.png')
+        parts[part] = json.loads(found.read_text())['results']
     place.write(name, epochs=epochs, shortened=shortened,
                 seeds=[run.seed], config=relative(run.config), subset='val',
-                pictures=[f'{name}-patches.png', f'{name}-error.png'],
-                rows=json.loads(found.read_text())['results'], sources=starts_of(run))
+                pictures=[f'{name}-{part}.png' for part in ('patches', *parts)],
+                rows=parts['error'], saliency=parts['saliency'], sources=starts_of(run))
 
 
 def fig5(place: Place) -> None:
@@ -387,8 +398,9 @@ def cost(place: Place) -> None:
         svhn = [SVHN / f'{name}.py' for name in (
             'coarse_1xb128-10e_svhn', 'fine_1xb128-10e_svhn', 'dcn-k6_svhn')]
         for part, models, options in (
-                ('cluttered_mnist', configs, ['--shapes', '1x100x100', '--batch-sizes', 1, 64]),
-                ('svhn', svhn, ['--shapes', '1x54x110' if args.quick else '1x400x900',
+                ('cluttered_mnist', configs, ['--shapes', '1x100x100', '--batch-sizes', 1, 8, 64,
+                                              '--variants', 'as-built', 'autograd']),
+                ('svhn', svhn, ['--shapes', *(['1x54x110'] if args.quick else SVHN_SHAPES),
                                 '--batch-sizes', 1])):
             print(f'Timing {part}')
             run_script(TOOLS / 'analysis_tools' / 'benchmark.py', [

@@ -128,12 +128,25 @@ def _fig2(result: dict) -> str:
 
 
 def _fig3(result: dict) -> str:
-    averages = list(dict.fromkeys(row['average_k'] for row in result['rows']))
-    selectors = dict.fromkeys(row['selector'] for row in result['rows'])
-    table = [[name, *(f'{row["error"]:.2f}' for row in result['rows'] if row['selector'] == name)]
-             for name in selectors]
-    return (_markdown(['patches an image, on average', *map(str, averages)], table)
-            + f'\n\nError on `val` in percent; epochs of training: {result["epochs"]}.')
+    tables = [_grid('patches an image, on average', result['rows'], 'selector', 'average_k',
+                    'error', 2),
+              f'Error on `val` in percent; epochs of training: {result["epochs"]}.',
+              'The same weights with other saliencies, swapped at test time: error in percent, '
+              'share of patches that touch the digit in percent, multiplications in millions.']
+    for figure, digits, scale in (('error', 2, 1), ('patch_hit', 1, 1),
+                                  ('multiplications', 1, 1e-6)):
+        tables.append(_grid(f'{figure.replace("_", " ")} at k =', result['saliency'], 'saliency',
+                            'k', figure, digits, scale))
+    return '\n\n'.join(tables)
+
+
+def _grid(title: str, found: Sequence[dict], row: str, column: str, value: str, digits: int,
+          scale: float = 1) -> str:
+    """A table of what was found, by two of its keys."""
+    columns = list(dict.fromkeys(one[column] for one in found))
+    return _markdown([title, *map(str, columns)], [
+        [name, *(f'{scale * one[value]:.{digits}f}' for one in found if one[row] == name)]
+        for name in dict.fromkeys(one[row] for one in found)])
 
 
 def _fig5(result: dict) -> str:
@@ -152,17 +165,15 @@ def _cost(result: dict) -> str:
          '–' if row['paper'] is None else f'{row["paper"] / 1e6:.1f}M', f'{row["parameters"]:,}']
         for row in result['rows']])]
     if result['timings']:
-        tables.append(_markdown(['', 'image', 'batch', 'ms an image', '10 % – 90 %'], [
-            [row['model'], _times(row['shape']), str(row['batch']), f'{row["ms_per_image"]:.3g}',
-             f'{row["ms_per_image_10"]:.3g} – {row["ms_per_image_90"]:.3g}']
-            for row in result['timings']]))
-        tables.append('Fine model\'s time over the DCN\'s in the same turn, median (10 % – 90 %): '
-                      + '; '.join(
-            f'{model}, {_times(row["shape"])}, batch {row["batch"]}: {middle:.2f} '
-            f'({low:.2f} – {high:.2f})' for row in result['timings'] if row['model'] == 'fine'
-            for model, (low, middle, high) in row['time_over'].items() if model.startswith('dcn'))
-            + f'. Timed at commit {result["timed"]["commit"][:10]}, on '
-              f'{result["timed"]["device"]}.')
+        by_folder: Dict[str, List[dict]] = {}
+        for row in result['timings']:
+            by_folder.setdefault(str(Path(row['config']).parent), []).append(row)
+        for rows in by_folder.values():
+            tables += [_times_of(rows), _ratios_of(rows)]
+        tables.append(
+            'Medians (10 % – 90 %); ratios are of times in the same turn. As-built: norms not folded, '
+            'weights not channels last; autograd: saliency by a backward pass. Timed at commit '
+            f'{result["timed"]["commit"][:10]}, on {result["timed"]["device"]}.')
         paper, svhn = result['reference'], result['reference']['svhn_ms']
         tables.append(
             f'Paper ({paper["paper"]}): on Cluttered MNIST fine model over DCN '
@@ -173,6 +184,41 @@ def _cost(result: dict) -> str:
     else:
         tables.append('*Times: not run yet (`python tools/reproduce.py cost`).*')
     return '\n\n'.join(tables)
+
+
+def _times_of(timings: Sequence[dict]) -> str:
+    """A row a model, a column a size of image and batch."""
+    found = {(row['model'], _batch(row)): _between(
+        row['ms_per_image_10'], row['ms_per_image'], row['ms_per_image_90']) for row in timings}
+    models, batches = (list(dict.fromkeys(keys)) for keys in zip(*found))
+    return _markdown(['ms an image', *batches], [
+        [model, *(found[model, batch] for batch in batches)] for model in models])
+
+
+def _ratios_of(timings: Sequence[dict]) -> str:
+    """Fine model over DCN, DCN over coarse model, a model's slower variant over the model."""
+    found = {(f'{row["model"]} : {other}', _batch(row)): _between(*percentiles)
+             for row in timings for other, percentiles in row['time_over'].items()
+             if _worth_comparing(row['model'], other)}
+    pairs, batches = (list(dict.fromkeys(keys)) for keys in zip(*found))
+    return _markdown(['ratio of times', *batches], [
+        [pair, *(found[pair, batch] for batch in batches)] for pair in pairs])
+
+
+def _batch(row: dict) -> str:
+    return f'{_times(row["shape"])}, batch {row["batch"]}'
+
+
+def _between(low: float, middle: float, high: float) -> str:
+    return f'{middle:.3g} ({low:.3g} – {high:.3g})'
+
+
+def _worth_comparing(model: str, other: str) -> bool:
+    name, _, variant = model.partition(', ')
+    if variant:
+        return name == other
+    return other in (('coarse', ) if name.startswith('dcn') else
+                     ('dcn-k6', 'dcn-k8-hint', 'dcn-k24-hint') if name == 'fine' else ())
 
 
 _TABLES: Dict[str, Callable[[dict], str]] = {

@@ -151,7 +151,14 @@ def test_figures_2_and_3_take_the_runs_of_the_table(folder):
     rows = result_of(folder, 'fig3')['rows']
     assert [row['patches'] for row in rows if row['selector'] == 'TopKSelector'] == [
         1, 2, 4, 8, 16, 32]
-    for picture in ('fig2', 'fig3-patches', 'fig3-error'):
+    saliency = result_of(folder, 'fig3')['saliency']
+    assert {row['saliency'] for row in saliency} == {
+        'EntropyGradient', 'ClassActivation', 'ActivationNorm', 'RandomCells', 'OracleCells'}
+    page = render(folder / QUICK / 'results', 'fig3')
+    assert '| error at k = | 2 | 4 | 8 | 16 | 24 |' in page
+    oracle = [row for row in saliency if row['saliency'] == 'OracleCells']
+    assert '| OracleCells | ' + ' | '.join(f'{row["patch_hit"]:.1f}' for row in oracle) in page
+    for picture in ('fig2', 'fig3-patches', 'fig3-error', 'fig3-saliency'):
         path = folder / QUICK / 'results' / f'{picture}.png'
         assert path.read_bytes().startswith(b'\x89PNG')
 
@@ -166,6 +173,7 @@ def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_
     errors = {row['label']: row['mean'] for row in result['rows']}
     gain = errors['DCN, 6 patches, 1 scale'] / errors['Fine model, 1 scale']
     assert f"| DCN: error over the fine model's, 1 scale | 0.79 | {gain:.2f} |" in table
+    assert (tmp_path / QUICK / 'results' / 'table2-w25-patches.png').is_file()
     tested = tmp_path / QUICK / 'table2-w25' / 'seed1' / 'work_dirs' / 'table2'
     for row in result['rows']:
         metrics = json.loads((tested / row['config'].split('/')[-1].replace('.py', '.json'))
@@ -278,21 +286,28 @@ def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
 
 def test_times_are_shown_with_the_ratio_of_the_same_turn_and_the_papers(tmp_path):
     def timing(model, ms, over):
-        return dict(model=model, shape=[1, 400, 900], batch=1, ms_per_image=ms,
-                    ms_per_image_10=ms - 1, ms_per_image_90=ms + 1, time_over=over)
+        return dict(model=model, config=f'configs/svhn/{model}.py', shape=[1, 400, 900],
+                    batch=1, ms_per_image=ms, ms_per_image_10=ms - 1, ms_per_image_90=ms + 1,
+                    time_over=over)
 
     result = dict(
         name='cost', command='COMMAND', quick=False, commits=['a' * 40], devices=['DEVICE'],
         torch=['2.12'], reference=dict(paper='PAPER', speedup=2.9, svhn_ms={
             'coarse': 8.6, 'fine': 62.6, 'dcn-k6': 10.8}),
         rows=[dict(label='fine', total=10, paper=None, parameters=3)],
-        timings=[timing('fine', 40., {'coarse': [9, 10, 11], 'dcn-k6': [3.1, 4.2, 5.3]}),
-                 timing('dcn-k6', 10., {'fine': [.2, .25, .3]})],
+        timings=[timing('fine', 40., {'coarse': [9, 10, 11], 'dcn-k6': [3.1, 4.2, 5.3],
+                                      'dcn-k6, as-built': [1, 2, 3]}),
+                 timing('dcn-k6, as-built', 20., {'dcn-k6': [1, 2, 3], 'fine': [4, 5, 6]}),
+                 timing('dcn-k6', 10., {'fine': [.2, .25, .3], 'coarse': [1.1, 1.2, 1.3]})],
         timed=dict(commit='c' * 40, device='DEVICE'))
     (tmp_path / 'cost.json').write_text(json.dumps(result))
     page = render(tmp_path, 'cost')
-    assert '| fine | 1×400×900 | 1 | 40 | 39 – 41 |' in page
-    assert ': dcn-k6, 1×400×900, batch 1: 4.20 (3.10 – 5.30). Timed at commit cccccccccc,' in page
+    assert '| ms an image | 1×400×900, batch 1 |' in page
+    assert '| dcn-k6, as-built | 20 (19 – 21) |' in page
+    assert re.findall(r'^\| (.* : .*?) \| (.*) \|$', page, re.MULTILINE) == [
+        ('fine : dcn-k6', '4.2 (3.1 – 5.3)'), ('dcn-k6, as-built : dcn-k6', '2 (1 – 3)'),
+        ('dcn-k6 : coarse', '1.2 (1.1 – 1.3)')]
+    assert 'Timed at commit cccccccccc, on DEVICE.' in page
     assert 'coarse 8.6 ms, fine 62.6 ms, dcn-k6 10.8 ms, fine model over DCN 5.8' in page
 
 
