@@ -37,10 +37,12 @@ class ClutteredMNIST(MNISTCanvas):
         regenerate: Draw clutter and places anew each epoch, which is an augmentation and not
             the paper's protocol. Needs ``SetEpochHook`` (in the default runtime) or calls
             of :meth:`set_epoch`.
-        affine: The digit is warped by the identity plus a 2×2 matrix of uniform numbers of at
-            most so much; 0.15 turns, scales and shears it by up to about 9° or 15 %.
-        elastic: Standard deviation, in pixels, of a smooth displacement of the digit's pixels,
-            after Simard et al. (ICDAR 2003). Both warps are augmentations for ``regenerate``.
+        affine: Warp half of the digits, drawn at random, by the identity plus a 2×2 matrix of
+            uniform numbers of at most so much; 0.15 turns, scales and shears by up to about 9° or
+            15 %. Fragments come from warped digits alike: that a warp blurs must not tell a
+            digit from clutter.
+        elastic: Warp these by a smooth displacement of this standard deviation, in pixels, as
+            well, after Simard et al. (ICDAR 2003). Both are augmentations for ``regenerate``.
         **kwargs: ``pipeline``, ``indices`` and whatever else MMPretrain's ``BaseDataset``
             takes.
 
@@ -74,14 +76,15 @@ class ClutteredMNIST(MNISTCanvas):
     def load_data_list(self) -> List[dict]:
         """Read the digits; an entry is a digit's place in the split and its label."""
         self._digits, labels = self._read_digits()
+        self._warped = -1, self._digits
         return [dict(digit=digit, gt_label=label) for digit, label in enumerate(labels.tolist())]
 
     def _render(self, info: dict) -> Tuple[np.ndarray, List[Tuple[int, int, int, int]]]:
-        digit = info['digit']
+        digit, digits = info['digit'], self._digits_now()
         rng = self._generator(digit)
         size = self.distractor_size
         crop_ends, place_ends = DIGIT_SIZE - size + 1, self.canvas_size - size + 1
-        draws = rng.integers(0, (len(self._digits), crop_ends, crop_ends, place_ends, place_ends),
+        draws = rng.integers(0, (len(digits), crop_ends, crop_ends, place_ends, place_ends),
                              size=(self.num_distractors, 5)).tolist()
         digit_end = self.canvas_size - DIGIT_SIZE + 1
         top, left = rng.integers(0, digit_end, size=2).tolist()
@@ -89,13 +92,23 @@ class ClutteredMNIST(MNISTCanvas):
         canvas = np.zeros((self.canvas_size, self.canvas_size), np.uint16)
         for source, crop_y, crop_x, y, x in draws:
             canvas[y:y + size, x:x + size] += (
-                self._digits[source, crop_y:crop_y + size, crop_x:crop_x + size])
+                digits[source, crop_y:crop_y + size, crop_x:crop_x + size])
         np.minimum(canvas, 255, out=canvas)
-        image = self._digits[digit]
-        if self.affine or self.elastic:
-            image = warp(image, self.affine, self.elastic, rng)
-        canvas[top:top + DIGIT_SIZE, left:left + DIGIT_SIZE] += image
+        canvas[top:top + DIGIT_SIZE, left:left + DIGIT_SIZE] += digits[digit]
         return np.minimum(canvas, 255).astype(np.uint8), [box_at(top, left)]
+
+    def _digits_now(self) -> np.ndarray:
+        """The digits as they are in this epoch, warped where wanted; each worker keeps them."""
+        if not (self.affine or self.elastic):
+            return self._digits
+        epoch = self._drawn_in()
+        if self._warped[0] != epoch:
+            rng = self._generator(len(self._digits))  # the number of no image
+            digits = self._digits.copy()
+            for index in np.flatnonzero(rng.random(len(digits)) < .5):
+                digits[index] = warp(digits[index], self.affine, self.elastic, rng)
+            self._warped = epoch, digits
+        return self._warped[1]
 
 
 def warp(digit: np.ndarray, affine: float, elastic: float, rng: np.random.Generator) -> np.ndarray:

@@ -87,8 +87,12 @@ class MNISTCanvas(BaseDataset):
 
     def _generator(self, index: int) -> np.random.Generator:
         """The random numbers of an image."""
-        epoch = int(self._epoch) if self.regenerate else 0
-        return np.random.default_rng((self.seed, SPLITS[self.split].stream, index, epoch))
+        stream = SPLITS[self.split].stream
+        return np.random.default_rng((self.seed, stream, index, self._drawn_in()))
+
+    def _drawn_in(self) -> int:
+        """The epoch whose random numbers are drawn."""
+        return int(self._epoch) if self.regenerate else 0
 
     def _read_digits(self) -> Tuple[np.ndarray, np.ndarray]:
         """The split's digits (M, 28, 28) uint8 and their labels (M,)."""
