@@ -73,9 +73,11 @@ TABLE1 = [
     Table1Row('DCN, no hints, 8 patches', 'dcn-k8', 1.71, 1.44),
     Table1Row('DCN, hints, 8 patches', 'dcn-k8-hint', 1.39, 1.20),
     Table1Row('DCN, hints, 24 patches', 'dcn-k24-hint', None, 0.93),
-    # Augmented, which the paper does not do.
-    Table1Row('Best DCN, 8 patches', 'dcn-k8-hint-augmented', None, None, ('fresh', )),
-    Table1Row('Best DCN, 24 patches', 'dcn-k24-hint-augmented', None, None, ('fresh', )),
+    # Warped digits, which the paper does not have.
+    Table1Row('DCN, hints, 8 patches, augmented', 'dcn-k8-hint-augmented', None, None,
+              ('fresh', )),
+    Table1Row('DCN, hints, 24 patches, augmented', 'dcn-k24-hint-augmented', None, None,
+              ('fresh', )),
 ]
 # §4.1.3, with 8 patches.
 PAPER_MULTIPLICATIONS = {'fine': 84.5e6, 'dcn-k8-hint': 27.7e6}
@@ -150,7 +152,7 @@ class Place(NamedTuple):
             commits=distinct(source['commit'] for source in sources),
             devices=distinct(source['device'] for source in sources),
             torch=distinct(source['versions']['torch'] for source in sources),
-            versions=versions(), **content)
+            versions=versions(), evaluated=provenance(), **content)
         write_json(self.results / f'{name}.json', result)
         print(f'\n{section(result)}\n\n{self.results / name}.json written.')
 
@@ -191,9 +193,14 @@ def parse_args() -> argparse.Namespace:
         parser.error("--dataset svhn has towers of the paper's width only; leave --width out.")
     if min(args.seeds) < 0:
         parser.error(f'--seeds must be at least 0, got {min(args.seeds)}.')
-    for option in ('epochs', 'amp'):
-        if getattr(args, option) and args.experiment not in ('table1', 'fig2', 'fig3'):
-            parser.error(f'--{option} is for table1, fig2 and fig3, not for {args.experiment}.')
+    for option, experiments in (
+            ('epochs', 'table1, fig2 and fig3'), ('amp', 'table1, fig2 and fig3'),
+            ('models', 'table1'), ('clutter', 'table1'), ('width', 'table2'),
+            ('dataset', 'table2'), ('no_timing', 'cost')):
+        if (getattr(args, option) != parser.get_default(option)
+                and args.experiment not in experiments):
+            parser.error(f'--{option.replace("_", "-")} is for {experiments}, not for '
+                         f'{args.experiment}.')
     return args
 
 
@@ -224,7 +231,9 @@ def choose_device(device: Optional[str]) -> None:
     if device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
     elif index:
-        os.environ['CUDA_VISIBLE_DEVICES'] = index
+        visible = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
+        os.environ['CUDA_VISIBLE_DEVICES'] = dict(enumerate(filter(None, visible))).get(
+            int(index), index)
     if device != 'cpu' and not torch.cuda.is_available():
         raise SystemExit(f'--device {device}: torch {torch.__version__} finds no such GPU; leave '
                          'the option out or take cpu.')
@@ -240,6 +249,9 @@ def table1(place: Place) -> None:
     runs = [cluttered_run(place, row.config, seed, clutter, epochs)
             for seed in args.seeds for clutter in args.clutter for row in TABLE1
             if row.config in args.models and clutter in row.clutters]
+    if not runs:
+        raise SystemExit(f'{" ".join(args.models)} has no column for {" ".join(args.clutter)} '
+                         'clutter.')
     need_mnist()
     train_all(runs, args.jobs, test=True)
 
@@ -255,6 +267,8 @@ def table1(place: Place) -> None:
             done = [run for run in done if (run['clutter'], run['epochs'], run['amp']) == (
                 clutter, epochs, args.amp)]
             cells[clutter] = summary([run['test_error'] for run in done])
+            for run in done:
+                check_settings(cluttered_run(place, row.config, run['seed'], clutter, epochs))
             found += done
             sources += [start for run in done for start in run['starts']]
         rows.append(dict(label=row.label, config=relative(like.config), paper=row.paper,
@@ -306,6 +320,8 @@ def table2(place: Place) -> None:
         SVHN / f'{dcn}.py', '--tta', '--num', 3, '--out', (place.results / picture).absolute(),
         *([] if args.quick else ['--cfg-options', FIGURE_6_IMAGES])],
         folder=folders[args.seeds[0]], log=folders[args.seeds[0]] / 'fig6.log')
+    images = {subset: sum(1 for _ in (data / subset).glob('*.png'))
+              for subset in ('train', 'extra', 'test')}
     errors: Dict[str, List[float]] = {row.config: [] for row in table}
     seeds, sources = [], []
     # All that is there: other seeds may have been run before.
@@ -317,14 +333,16 @@ def table2(place: Place) -> None:
                 errors[row.config].append(100 - json.loads(path.read_text())['accuracy/sequence'])
             for path in sorted(folder.glob('work_dirs/*/starts.json')):
                 sources += json.loads(path.read_text())
-    place.write(name, dataset=args.dataset, width=args.width, seeds=seeds,
+    place.write(name, dataset=args.dataset, images=images, width=args.width, seeds=seeds,
                 protocol='towers trained on centred numbers, hyper-parameters chosen on other '
                          'images, tested on uncropped images, each once',
                 reference={'paper': f'{PAPER}, Table 2 (all patches: §4.2.4), on SVHN'},
                 rows=[dict(label=row.label, config=f'configs/svhn/{row.config}.py',
                            paper=row.paper, seeds=seeds, **summary(errors[row.config]))
                       for row in table],
-                pictures=[picture], sources=sources)
+                pictures={picture: f'{dcn}, a row an image, a column a scale: heat is the '
+                                   'saliency, boxes are the patches (Figure 6)'},
+                sources=sources)
 
 
 def fig2(place: Place) -> None:
@@ -343,8 +361,9 @@ def fig2(place: Place) -> None:
         curve = read_scalars(run.folder, 'hint_distance')
         curves.append(dict(label=label, config=relative(run.config), seed=run.seed,
                            iterations=list(curve), distances=list(curve.values())))
-    place.write(name, epochs=epochs, shortened=shortened,
-                seeds=args.seeds[:1], pictures=[f'{name}.png'], curves=curves,
+    place.write(name, epochs=epochs, shortened=shortened, seeds=args.seeds[:1], curves=curves,
+                pictures={f'{name}.png': 'Squared distance between the coarse and fine vectors of '
+                                         'the chosen cells (eq. 6) while a DCN trains'},
                 sources=[start for run in runs for start in starts_of(run)])
 
 
@@ -371,7 +390,14 @@ def fig3(place: Place) -> None:
         parts[part] = json.loads(found.read_text())['results']
     place.write(name, epochs=epochs, shortened=shortened,
                 seeds=[run.seed], config=relative(run.config), subset='val',
-                pictures=[f'{name}-{part}.png' for part in ('patches', *parts)],
+                pictures={
+                    f'{name}-patches.png': 'Images of val: heat is the saliency, boxes are the '
+                                           'eight patches, a title is blue where the prediction '
+                                           'is right and orange where it is wrong',
+                    f'{name}-error.png': 'Error on val against the average number of patches, '
+                                         'fixed and by the image',
+                    f'{name}-saliency.png': 'Error on val against multiplications, with saliencies '
+                                            'that were swapped at test time'},
                 rows=parts['error'], saliency=parts['saliency'], sources=starts_of(run))
 
 
@@ -383,7 +409,8 @@ def fig5(place: Place) -> None:
     configs = [SVHN / f'{name}.py' for name in names]
     rows = count(place, 'fig5', configs, (1, 54, 110),
                  '--sweep', place.results / 'fig5.png')
-    place.write('fig5', rows=rows, pictures=['fig5.png'])
+    place.write('fig5', rows=rows, pictures={
+        'fig5.png': 'Multiplications against the size of the image (Figure 5)'})
 
 
 def cost(place: Place) -> None:
@@ -395,6 +422,7 @@ def cost(place: Place) -> None:
             for row in count(place, 'cost', configs, (1, 100, 100))]
     folder = place.work / 'cost'
     if not args.no_timing:
+        (folder / 'timed.json').unlink(missing_ok=True)
         svhn = [SVHN / f'{name}.py' for name in (
             'coarse_1xb128-10e_svhn', 'fine_1xb128-10e_svhn', 'dcn-k6_svhn')]
         for part, models, options in (
@@ -540,7 +568,8 @@ def check_settings(run: Run) -> None:
     cfg, kept = Config.fromfile(run.config), run.folder / 'settings.json'
     settings = dict(options=run.options, amp=run.amp, **{
         name: cfg.get(name) for name in ('model', 'data_preprocessor', 'train_dataloader',
-                                         'optim_wrapper', 'param_scheduler', 'train_cfg')})
+                                         'optim_wrapper', 'param_scheduler', 'train_cfg',
+                                         'test_dataloader', 'test_evaluator')})
     settings = json.loads(json.dumps(settings))  # tuples become lists
     if not kept.is_file():
         write_json(kept, settings)

@@ -31,7 +31,7 @@ def render(folder: Path, name: str, link: str = '') -> str:
     experiment, _, width = name.partition('-')
     command = f'python tools/reproduce.py {experiment}' + {
         '': '', 'svhn': ' --dataset svhn'}.get(width, f' --width {width}')
-    parts = [f'*Not run yet: `{command}`.*' if whole is None else section(whole, link)]
+    parts = [f'*Full run: not done yet (`{command}`).*' if whole is None else section(whole, link)]
     for stem in sorted(path.stem for path in Path(folder).glob(f'{name}-*.json')):
         if _experiment(stem) == name:
             parts.append(section(read(folder, stem), link))
@@ -39,19 +39,25 @@ def render(folder: Path, name: str, link: str = '') -> str:
 
 
 def metafile_results(folder: Path, config: str) -> str:
-    """Lines for a model's entry in a metafile; none where Table 1 was not run in full.
+    """Lines for a model's entry in a metafile; none where its table was not run in full.
 
     Args:
         folder: Where the files of results are.
         config: Name of the model's config, without folder and suffix.
     """
-    for row in (read(folder, 'table1') or {}).get('rows', []):
-        found = row.get('fixed', row.get('fresh'))
-        if Path(row['config']).stem == config and found['errors']:
-            return '\n'.join([
-                'Results:', '  - Dataset: Cluttered MNIST', '    Task: Image Classification',
-                '    Metrics:', f'      Top 1 Accuracy: {100 - found["mean"]:.2f}',
-                f'      Runs: {len(found["errors"])}'])
+    for table, dataset, metric in (
+            ('table1', 'Cluttered MNIST', 'Top 1 Accuracy'),
+            ('table2', 'Street numbers', 'Sequence Accuracy'),
+            ('table2-w25', 'Street numbers', 'Sequence Accuracy'),
+            ('table2-svhn', 'SVHN, uncropped', 'Sequence Accuracy')):
+        for row in (read(folder, table) or {}).get('rows', []):
+            # Table 1 has a cell a column, Table 2 one column.
+            found = row.get('fixed', row.get('fresh', row))
+            if Path(row['config']).stem == config and found['errors']:
+                return '\n'.join([
+                    'Results:', f'  - Dataset: {dataset}', '    Task: Image Classification',
+                    '    Metrics:', f'      {metric}: {100 - found["mean"]:.2f}',
+                    f'      Runs: {len(found["errors"])}'])
     return ''
 
 
@@ -62,20 +68,29 @@ def section(result: dict, link: str = '') -> str:
         result: The content of the file.
         link: Way from the page to the pictures' folder.
     """
-    # A plus behind a commit says that the code was changed since.
-    commits = ', '.join(commit[:10] + commit[40:] for commit in result['commits'])
-    origin = (f'`{result["command"]}`, commit {commits}, on {", ".join(result["devices"])}, '
-              f'torch {", ".join(result["torch"])}')
+    evaluated = result['evaluated']
+    origin = (f'`{result["command"]}`, trained at commit '
+              f'{", ".join(map(_short, result["commits"]))} on {", ".join(result["devices"])}, '
+              f'torch {", ".join(result["torch"])}; put together at {_short(evaluated["commit"])}')
+    seeds = ', '.join(map(str, result.get('seeds', [])))
+    above = ''
     if result['quick']:
-        origin = f'**A check of the pipeline on a few images, no result.** {origin}'
+        above = 'A check of the pipeline on a few images, no result.'
     elif result.get('shortened'):
-        origin = (f'**Shortened: {result["epochs"]} epochs in place of '
-                  f'{result["shortened"]}{_precision(result)}.** {origin}')
+        above = (f'Shortened: {result["epochs"]} epochs in place of '
+                 f'{result["shortened"]}{_precision(result)}, seeds: {seeds}.')
     elif result.get('amp'):
-        origin = f'**Trained{_precision(result)}.** {origin}'
+        above = f'Trained{_precision(result)}, seeds: {seeds}.'
     table = _TABLES[_experiment(result['name'])]
-    pictures = [f'![{result["name"]}]({link}{name})' for name in result.get('pictures', [])]
-    return '\n\n'.join([table(result), *pictures, f'<sub>{origin}</sub>'])
+    pictures = [f'![{caption}]({link}{name})\n\n*{caption}*'
+                for name, caption in result.get('pictures', {}).items()]
+    return '\n\n'.join([*([f'**{above}**'] if above else []), table(result), *pictures,
+                        f'<sub>{origin}</sub>'])
+
+
+def _short(commit: str) -> str:
+    """Of a commit; a plus behind it says that the code was changed since."""
+    return commit[:10] + commit[40:]
 
 
 def _experiment(name: str) -> str:
@@ -118,7 +133,9 @@ def _table2(result: dict) -> str:
     columns = ['', 'paper, SVHN', f'here, {result["dataset"].replace("-", " ")}']
     return (_markdown(columns, [*rows, *gains])
             + '\n\nSequence error in percent, mean ± standard deviation over seeds (number of '
-              f'seeds), and ratios of these. Paper: {result["reference"]["paper"]}.')
+              'seeds), and ratios of these. Images: '
+            + ', '.join(f'{subset} {number:,}' for subset, number in result['images'].items())
+            + f'. Paper: {result["reference"]["paper"]}.')
 
 
 def _fig2(result: dict) -> str:
@@ -171,9 +188,10 @@ def _cost(result: dict) -> str:
         for rows in by_folder.values():
             tables += [_times_of(rows), _ratios_of(rows)]
         tables.append(
-            'Medians (10 % – 90 %); ratios are of times in the same turn. As-built: norms not folded, '
-            'weights not channels last; autograd: saliency by a backward pass. Timed at commit '
-            f'{result["timed"]["commit"][:10]}, on {result["timed"]["device"]}.')
+            'Medians (10 % – 90 %); ratios are of times in the same turn. As-built: norms not '
+            'folded, weights not channels last; autograd: saliency by a backward pass. Timed at '
+            'commit '
+            f'{_short(result["timed"]["commit"])}, on {result["timed"]["device"]}.')
         paper, svhn = result['reference'], result['reference']['svhn_ms']
         tables.append(
             f'Paper ({paper["paper"]}): on Cluttered MNIST fine model over DCN '

@@ -59,7 +59,7 @@ def trained(folder, row):
     """The DCN of the checkpoint with the selector of a row."""
     dcn = build_dcn()
     dcn.load_state_dict(torch.load(folder / 'dcn.pth')['state_dict'])
-    dcn.selector = SELECTORS[row['selector']](**row['options'])
+    dcn.selector = SELECTORS[row['selector']](**row['options_for_config'])
     return dcn.eval()
 
 
@@ -92,7 +92,8 @@ def test_the_options_reach_the_average_on_all_of_val(folder, on_val, on_test):
             budgets = trained(folder, row).extract_feat(images).cells.budgets
         # No single image's step of up to 12 patches brings it nearer from below.
         assert 0 <= row['average_k'] - sum(budgets) / IMAGES <= 12 / IMAGES
-    options = [[row['options'] for row in written['results']] for _, written in (on_val, on_test)]
+    options = [[row['options_for_config'] for row in written['results']]
+               for _, written in (on_val, on_test)]
     assert options[0] == options[1]
 
 

@@ -3,6 +3,7 @@ import json
 import re
 import runpy
 import statistics
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -51,7 +52,7 @@ def test_the_file_has_every_run_and_the_spread_of_its_errors(folder):
         for config in (COARSE, DCN) for seed in (0, 1)]
     rows = {row['label']: row for row in result['rows']}
     assert len(rows) == 7
-    assert not any('fixed' in rows[f'Best DCN, {k} patches'] for k in (8, 24))
+    assert not any('fixed' in rows[f'DCN, hints, {k} patches, augmented'] for k in (8, 24))
     for label, config in (('Coarse model', COARSE), ('DCN, hints, 8 patches', DCN)):
         errors = []
         for seed in (0, 1):
@@ -181,6 +182,20 @@ def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_
         assert row['errors'] == [pytest.approx(100 - metrics['accuracy/sequence'])]
 
 
+def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_path):
+    run_tool(TOOL, 'fig5', '--quick', '--device', 'cpu', folder=tmp_path)
+    sizes = {tuple(row['shape']): row['total'] for row in result_of(tmp_path, 'fig5')['rows']
+             if row['label'].startswith('fine')}
+    assert sizes[1, 54, 110] < sizes[1, 432, 880]
+    assert '![Multiplications against' in render(tmp_path / QUICK / 'results', 'fig5')
+
+    run_tool(TOOL, 'cost', '--quick', '--device', 'cpu', folder=tmp_path)
+    timings = result_of(tmp_path, 'cost')['timings']
+    assert {row['device'] for row in timings} == {'cpu'}
+    assert {row['model'] for row in timings} >= {'fine', 'fine, as-built', 'dcn-k8-hint, autograd'}
+    assert '| dcn-k8-hint, autograd : dcn-k8-hint |' in render(tmp_path / QUICK / 'results', 'cost')
+
+
 def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
     run_tool(TOOL, 'cost', '--quick', '--no-timing', folder=tmp_path)
     result = result_of(tmp_path, 'cost')
@@ -197,6 +212,12 @@ def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
     (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
     (['cost', '--amp'], 2, '--amp is for table1, fig2 and fig3, not for cost'),
     (['table2', '--dataset', 'svhn', '--width', 'w25'], 2, "has towers of the paper's width only"),
+    (['fig2', '--models', 'coarse'], 2, '--models is for table1, not for fig2'),
+    (['fig3', '--clutter', 'fixed'], 2, '--clutter is for table1, not for fig3'),
+    (['cost', '--width', 'w25'], 2, '--width is for table2, not for cost'),
+    (['table1', '--no-timing'], 2, '--no-timing is for cost, not for table1'),
+    (['table1', '--models', 'dcn-k8-hint-augmented', '--clutter', 'fixed'], 1,
+     'dcn-k8-hint-augmented has no column for fixed clutter'),
     (['table1', '--seeds', -1], 2, '--seeds must be at least 0, got -1'),
     (['table1'], 1, 'data/mnist is missing: run `python tools/dataset_converters/prepare_mnist.py'),
     (['table2'], 1, 'is missing: run `python tools/dataset_converters/make_street_numbers.py'),
@@ -248,6 +269,18 @@ def runs(pid):
 # Pages
 
 
+def test_the_commands_that_pages_show_are_taken(monkeypatch):
+    parse = runpy.run_path(str(ROOT / TOOL))['parse_args']
+    pages = [ROOT / 'README.md', *(ROOT / 'results').glob('*.md'), ROOT / TOOL,
+             *(ROOT / 'configs').glob('*/README.md')]
+    shown = {found for page in pages for found in re.findall(
+        r'python (tools/reproduce\.py [\w -]+)', page.read_text('utf-8'))}
+    assert len(shown) > 8
+    for command in shown:
+        monkeypatch.setattr(sys, 'argv', command.split())
+        parse()
+
+
 def test_all_pages_have_the_figures_of_the_files_of_results():
     run_tool(FILL, '--check')
 
@@ -265,7 +298,8 @@ def results(tmp_path):
         (tmp_path / f'{name}.json').write_text(json.dumps(dict(
             name=name, command='COMMAND', quick=False, amp=name.endswith('amp'),
             commits=['a' * 40, 'b' * 40 + '+'], devices=['DEVICE'], torch=['2.12'], epochs=4,
-            shortened=shortened, reference=dict(paper='PAPER', public='PUBLIC'), rows=[dict(
+            evaluated=dict(commit='d' * 40), seeds=[0, 1], shortened=shortened,
+            reference=dict(paper='PAPER', public='PUBLIC'), rows=[dict(
                 label='Coarse model', config=f'configs/cluttered_mnist/{COARSE}.py', paper=3.69,
                 public=None, fixed=cell(*fixed), fresh=cell()),
                 dict(label='Best DCN', config='configs/cluttered_mnist/best.py', paper=None,
@@ -274,14 +308,16 @@ def results(tmp_path):
 
 
 def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
-    whole, short, mixed = render(results, 'table1').split('\n\n|')
+    whole, short, mixed = render(results, 'table1').split('</sub>')[:3]
     assert '| Coarse model | 3.69 | – | 1.50 ± 0.71 (2) | not run yet |' in whole
-    assert 'Paper: PAPER.' in whole and '`COMMAND`, commit aaaaaaaaaa, bbbbbbbbbb+, on' in whole
+    assert 'Paper: PAPER.' in whole
+    assert ('`COMMAND`, trained at commit aaaaaaaaaa, bbbbbbbbbb+ on DEVICE, torch 2.12; put '
+            'together at dddddddddd') in whole
     assert '| Best DCN | – | – | – | not run yet |' in whole
     assert '| 3.00 (1) | not run yet |' in short and 'Best DCN' not in short
-    assert '**Shortened: 4 epochs in place of 60.**' in short
+    assert '**Shortened: 4 epochs in place of 60, seeds: 0, 1.**' in short
     assert '| 4.00 (1) |' in mixed
-    assert '**Shortened: 4 epochs in place of 60 in mixed precision.**' in mixed
+    assert '**Shortened: 4 epochs in place of 60 in mixed precision, seeds: 0, 1.**' in mixed
 
 
 def test_times_are_shown_with_the_ratio_of_the_same_turn_and_the_papers(tmp_path):
@@ -292,8 +328,8 @@ def test_times_are_shown_with_the_ratio_of_the_same_turn_and_the_papers(tmp_path
 
     result = dict(
         name='cost', command='COMMAND', quick=False, commits=['a' * 40], devices=['DEVICE'],
-        torch=['2.12'], reference=dict(paper='PAPER', speedup=2.9, svhn_ms={
-            'coarse': 8.6, 'fine': 62.6, 'dcn-k6': 10.8}),
+        torch=['2.12'], evaluated=dict(commit='d' * 40), reference=dict(
+            paper='PAPER', speedup=2.9, svhn_ms={'coarse': 8.6, 'fine': 62.6, 'dcn-k6': 10.8}),
         rows=[dict(label='fine', total=10, paper=None, parameters=3)],
         timings=[timing('fine', 40., {'coarse': [9, 10, 11], 'dcn-k6': [3.1, 4.2, 5.3],
                                       'dcn-k6, as-built': [1, 2, 3]}),
@@ -317,11 +353,21 @@ def test_regions_are_filled_and_all_else_stays(results):
             '<!-- results: fig5 -->\n<!-- end of results -->\nafter\n')
     filled = fill(page, results, results.parent)
     assert filled.startswith('Before\n<!-- results: table1 -->\n\n|') and 'old' not in filled
-    assert '\n<!-- end of results -->\nbetween\n<!-- results: fig5 -->\n\n*Not run yet: `python ' \
-        'tools/reproduce.py fig5`.*\n\n<!-- end of results -->\nafter\n' in filled
+    assert filled.endswith(
+        '\n<!-- end of results -->\nbetween\n<!-- results: fig5 -->\n\n*Full run: not done yet '
+        '(`python tools/reproduce.py fig5`).*\n\n<!-- end of results -->\nafter\n')
     assert fill(filled, results, results.parent) == filled
     with pytest.raises(ValueError, match="There is no experiment 'table9': take one of table1"):
         render(results, 'table9')
+
+
+def test_a_metafile_gets_the_accuracies_of_table_2(tmp_path):
+    name = 'dcn-k6-w25_street-numbers'
+    (tmp_path / 'table2-w25.json').write_text(json.dumps(dict(rows=[dict(
+        label='DCN', config=f'configs/svhn/{name}.py', **cell(40., 50.))])))
+    found, = yaml.safe_load(metafile_results(tmp_path, name))['Results']
+    assert found == {'Dataset': 'Street numbers', 'Task': 'Image Classification',
+                     'Metrics': {'Sequence Accuracy': 55., 'Runs': 2}}
 
 
 def test_a_metafile_gets_the_accuracy_of_full_trainings_only(results):

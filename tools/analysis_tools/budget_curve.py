@@ -138,8 +138,8 @@ def test_on(model: DCNClassifier, cfg: Config, subset: str, seen: Measured,
     """Test all selectors on images that had no part in the choice of their options.
 
     Returns:
-        list: A dict for each selector and average, with ``selector``, ``average_k``, ``options``
-        and what :func:`compare` finds.
+        list: A dict for each selector and average, with ``selector``, ``average_k``,
+        ``options_for_config``, which are chosen on all of ``val``, and what :func:`compare` finds.
     """
     if subset == 'val':
         # Drawn: MNIST's digits alternate between two origins, so every other one is no fair half.
@@ -157,7 +157,7 @@ def test_on(model: DCNClassifier, cfg: Config, subset: str, seen: Measured,
                       for (name, k), found in options.items()})
         for key, found in compare(model, loader, swaps).items():
             results.setdefault(key, []).append((len(loader.dataset), found))
-    return [dict(selector=name, average_k=k, options=chosen.get((name, k), dict(k=k)),
+    return [dict(selector=name, average_k=k, options_for_config=chosen.get((name, k), dict(k=k)),
                  **weighted_mean(found)) for (name, k), found in results.items()]
 
 

@@ -76,8 +76,8 @@ def draw(results: List[dict]) -> Figure:
         xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
         ylabel=FIGURES['error'])
     costs = by_measure(results, 'multiplications')
-    for measure, errors in by_measure(results, 'error').items():
-        axes.plot(costs[measure], errors, marker='o', label=measure)
+    for (measure, errors), marker in zip(by_measure(results, 'error').items(), 'osD^v'):
+        axes.plot(costs[measure], errors, marker=marker, label=measure)
     axes.set_ylim(0, None)
     axes.legend()
     return figure

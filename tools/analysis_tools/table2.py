@@ -3,7 +3,7 @@
     python tools/analysis_tools/table2.py street-numbers --width w25
 
 Takes the coarse and the fine model of configs/svhn as they were trained into work_dirs. Rows
-whose result is newer than both checkpoints are not tested again.
+whose result is newer than both checkpoints, and of the same config, are not tested again.
 """
 import argparse
 import json
@@ -20,6 +20,8 @@ from mmdcn.engine.launch import build_test_runner
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'svhn'
 RESULTS = Path('work_dirs', 'table2')
+SETTINGS = ('model', 'data_preprocessor', 'test_dataloader', 'tta_model', 'tta_pipeline',
+            'test_evaluator')  # that a result depends on
 
 
 class Row(NamedTuple):
@@ -63,17 +65,19 @@ def checkpoint_of(table: List[Row], model: str) -> Path:
 
 
 def error_of(row: Row, checkpoint: Optional[Path], newest: float, options: dict) -> float:
-    """Test a row, or read its result where that is newer than the weights."""
+    """Test a row, or read its result where that is newer than the weights and of this config."""
     result = RESULTS / f'{row.config}.json'
-    if not result.is_file() or result.stat().st_mtime < newest:
-        cfg = Config.fromfile(CONFIGS / f'{row.config}.py')
-        cfg.merge_from_dict(options)
+    cfg = Config.fromfile(CONFIGS / f'{row.config}.py')
+    cfg.merge_from_dict(options)
+    settings = json.loads(json.dumps({name: cfg.get(name) for name in SETTINGS}))
+    done = result.is_file() and result.stat().st_mtime >= newest
+    if not done or json.loads(result.read_text()).get('settings') != settings:
         cfg.work_dir = str(RESULTS / row.config)
         cfg.test_dataloader.collate_fn = dict(type='default_collate')
         metrics = build_test_runner(
             cfg, checkpoint and str(checkpoint), tta='tta_model' in cfg).test()
         unfinished = result.with_name(f'{row.config}.unfinished.json')
-        mmengine.dump(metrics, unfinished)
+        mmengine.dump(dict(metrics, settings=settings), unfinished)
         unfinished.replace(result)
     return 100 - json.loads(result.read_text())['accuracy/sequence']
 
