@@ -67,7 +67,7 @@ matrix-onedl: PACKAGES = onedl-mmengine==0.10.12 onedl-mmpretrain==1.3.6 onedl-m
 # With its compiled operators, built here with the torch that is there by then: that takes long.
 matrix-mmcv: PACKAGES = mmengine==0.10.7 mmpretrain==1.2.0 mmcv==2.2.0 --no-build-isolation
 COMBINATIONS := $(addprefix matrix-,python3.10 python3.12 python3.13 onedl mmcv)
-TOUCHING := $(addprefix tests/,models engine evaluation utils test_registry.py test_configs.py tools/test_train.py)
+TOUCHING := $(addprefix tests/,models engine evaluation utils apis test_registry.py test_configs.py tools/test_train.py)
 
 matrix: $(COMBINATIONS)  ## pass the tests that touch other packages, with other versions of these
 
