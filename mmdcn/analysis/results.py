@@ -68,10 +68,11 @@ def section(result: dict, link: str = '') -> str:
         result: The content of the file.
         link: Way from the page to the pictures' folder.
     """
-    evaluated = result['evaluated']
-    origin = (f'`{result["command"]}`, trained at commit '
-              f'{", ".join(map(_short, result["commits"]))} on {", ".join(result["devices"])}, '
-              f'torch {", ".join(result["torch"])}; put together at {_short(evaluated["commit"])}')
+    commits, evaluated = result['commits'], result['evaluated']['commit']
+    origin = (f'`{result["command"]}`, commit {", ".join(map(_short, commits))}, on '
+              f'{", ".join(result["devices"])}, torch {", ".join(result["torch"])}')
+    if commits != [evaluated]:
+        origin += f'; put together at {_short(evaluated)}'
     seeds = ', '.join(map(str, result.get('seeds', [])))
     above = ''
     if result['quick']:

@@ -311,8 +311,8 @@ def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
     whole, short, mixed = render(results, 'table1').split('</sub>')[:3]
     assert '| Coarse model | 3.69 | – | 1.50 ± 0.71 (2) | not run yet |' in whole
     assert 'Paper: PAPER.' in whole
-    assert ('`COMMAND`, trained at commit aaaaaaaaaa, bbbbbbbbbb+ on DEVICE, torch 2.12; put '
-            'together at dddddddddd') in whole
+    assert ('`COMMAND`, commit aaaaaaaaaa, bbbbbbbbbb+, on DEVICE, torch 2.12; put together at '
+            'dddddddddd') in whole
     assert '| Best DCN | – | – | – | not run yet |' in whole
     assert '| 3.00 (1) | not run yet |' in short and 'Best DCN' not in short
     assert '**Shortened: 4 epochs in place of 60, seeds: 0, 1.**' in short
