@@ -6,6 +6,10 @@ from typing import Callable, Dict, List, Optional, Sequence
 
 CLUTTERS = {'fixed': 'fixed clutter', 'fresh': 'fresh clutter each epoch'}
 
+# Ends of configs' names.
+_DATASETS = {'cluttered-mnist': 'Cluttered MNIST', 'megapixel-mnist': 'Megapixel MNIST',
+             'street-numbers': 'Street numbers', 'svhn': 'SVHN, uncropped'}
+
 
 def read(folder: Path, name: str) -> Optional[dict]:
     """The content of ``<folder>/<name>.json``, or None where it was not run."""
@@ -39,26 +43,29 @@ def render(folder: Path, name: str, link: str = '') -> str:
 
 
 def metafile_results(folder: Path, config: str) -> str:
-    """Lines for a model's entry in a metafile; none where its table was not run in full.
+    """Lines for a model's entry in a metafile; none where it was not run in full.
 
     Args:
-        folder: Where the files of results are.
+        folder: Where the files of results are; those of single runs, as ``tools/test.py --out``
+            writes metrics, are ``tests/<config>.json`` in it.
         config: Name of the model's config, without folder and suffix.
     """
-    for table, dataset, metric in (
-            ('table1', 'Cluttered MNIST', 'Top 1 Accuracy'),
-            ('table2', 'Street numbers', 'Sequence Accuracy'),
-            ('table2-w25', 'Street numbers', 'Sequence Accuracy'),
-            ('table2-svhn', 'SVHN, uncropped', 'Sequence Accuracy')):
+    for table in ('table1', 'table2', 'table2-w25', 'table2-svhn'):
+        metric = 'Top 1 Accuracy' if table == 'table1' else 'Sequence Accuracy'
         for row in (read(folder, table) or {}).get('rows', []):
             # Table 1 has a cell a column, Table 2 one column.
             found = row.get('fixed', row.get('fresh', row))
             if Path(row['config']).stem == config and found['errors']:
-                return '\n'.join([
-                    'Results:', f'  - Dataset: {dataset}', '    Task: Image Classification',
-                    '    Metrics:', f'      {metric}: {100 - found["mean"]:.2f}',
-                    f'      Runs: {len(found["errors"])}'])
-    return ''
+                return _metafile(config, metric, 100 - found['mean'], len(found['errors']))
+    tested = read(Path(folder, 'tests'), config)
+    return '' if tested is None else _metafile(config, 'Top 1 Accuracy', tested['accuracy/top1'], 1)
+
+
+def _metafile(config: str, metric: str, accuracy: float, runs: int) -> str:
+    return '\n'.join([
+        'Results:', f'  - Dataset: {_DATASETS[config.rsplit("_", 1)[1]]}',
+        '    Task: Image Classification', '    Metrics:', f'      {metric}: {accuracy:.2f}',
+        f'      Runs: {runs}'])
 
 
 def section(result: dict, link: str = '') -> str:

@@ -377,5 +377,9 @@ def test_a_metafile_gets_the_accuracy_of_full_trainings_only(results):
     assert models[0]['Results'][0]['Metrics'] == {'Top 1 Accuracy': 98.5, 'Runs': 2}
     assert models[1] == {'Name': 'next'}
     assert metafile_results(results, DCN) == ''
+    (results / 'tests').mkdir()
+    (results / 'tests' / f'{DCN}.json').write_text(json.dumps({'accuracy/top1': 98.125}))
+    found, = yaml.safe_load(metafile_results(results, DCN))['Results']
+    assert found['Metrics'] == {'Top 1 Accuracy': 98.12, 'Runs': 1}
     (results / 'table1.json').unlink()
     assert metafile_results(results, COARSE) == ''
