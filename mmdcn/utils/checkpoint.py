@@ -11,6 +11,7 @@ from mmengine.config import Config
 from torch import nn
 
 from mmdcn.registry import DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
+from mmdcn.utils.safe_globals import register_safe_globals
 
 
 class Checkpoint(NamedTuple):
@@ -32,6 +33,7 @@ def read_checkpoint(path: Union[str, PathLike]) -> Checkpoint:
     if not path.is_file():
         raise FileNotFoundError(f'The checkpoint {path} is not there.')
     try:
+        register_safe_globals()  # onedl-mmengine's loader takes them away again
         content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(f'{path} is no checkpoint that can be read without running code in it, '
