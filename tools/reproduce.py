@@ -231,9 +231,11 @@ def choose_device(device: Optional[str]) -> None:
     if device == 'cpu':
         os.environ['CUDA_VISIBLE_DEVICES'] = '-1'
     elif index:
-        visible = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
-        os.environ['CUDA_VISIBLE_DEVICES'] = dict(enumerate(filter(None, visible))).get(
-            int(index), index)
+        # Of those that this process may see, as torch counts them.
+        visible = list(filter(None, os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')))
+        if visible:
+            index = dict(enumerate(visible)).get(int(index), '-1')
+        os.environ['CUDA_VISIBLE_DEVICES'] = index
     if device != 'cpu' and not torch.cuda.is_available():
         raise SystemExit(f'--device {device}: torch {torch.__version__} finds no such GPU; leave '
                          'the option out or take cpu.')

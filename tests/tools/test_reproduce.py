@@ -1,5 +1,6 @@
 """Reproduces on a few images, and checks that pages say what the files of results say."""
 import json
+import os
 import re
 import runpy
 import statistics
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from mmengine.config import Config
 
@@ -194,6 +196,16 @@ def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_pat
     assert {row['device'] for row in timings} == {'cpu'}
     assert {row['model'] for row in timings} >= {'fine', 'fine, as-built', 'dcn-k8-hint, autograd'}
     assert '| dcn-k8-hint, autograd : dcn-k8-hint |' in render(tmp_path / QUICK / 'results', 'cost')
+
+
+@pytest.mark.parametrize('allotted, device, seen', [
+    ('', 'cuda:1', '1'), ('4,6', 'cuda:1', '6'), ('4', 'cuda:1', '-1'), ('4,6', 'cuda', '4,6'),
+    ('4,6', 'cpu', '-1')])
+def test_a_gpu_is_one_of_those_allotted(monkeypatch, allotted, device, seen):
+    monkeypatch.setenv('CUDA_VISIBLE_DEVICES', allotted)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    runpy.run_path(str(ROOT / TOOL))['choose_device'](device)
+    assert os.environ['CUDA_VISIBLE_DEVICES'] == seen
 
 
 def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
