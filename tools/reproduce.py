@@ -41,6 +41,7 @@ from mmdcn.utils.table import names_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CLUTTERED = ROOT / 'configs' / 'cluttered_mnist'
+MEGAPIXEL = ROOT / 'configs' / 'megapixel_mnist'
 SVHN = ROOT / 'configs' / 'svhn'
 TOOLS = ROOT / 'tools'
 PACKAGES = ('mmdcn', 'torch', 'mmengine', 'mmpretrain', 'mmcv', 'mmcv-lite', 'numpy')
@@ -416,7 +417,7 @@ def fig5(place: Place) -> None:
 
 
 def cost(place: Place) -> None:
-    """Multiplications and times of the models of Cluttered MNIST, and times of those of SVHN."""
+    """Multiplications of the models of Cluttered MNIST; times and memory of all experiments'."""
     args = place.args
     configs = [cluttered_config(model) for model in (
         'coarse', 'fine', 'dcn-k8-hint', 'dcn-k24-hint')]
@@ -424,26 +425,39 @@ def cost(place: Place) -> None:
             for row in count(place, 'cost', configs, (1, 100, 100))]
     folder = place.work / 'cost'
     if not args.no_timing:
+        need_mnist()
         (folder / 'timed.json').unlink(missing_ok=True)
+        megapixel = [MEGAPIXEL / f'{name}.py' for name in (
+            ('downsampled_1xb16-12e_megapixel-mnist-500', 'dcn-k10_1xb16-12e_megapixel-mnist-500')
+            if args.quick else [f'{model}_1xb16-30e_megapixel-mnist' for model in (
+                'downsampled', 'fine', 'dcn-k5', 'dcn-k10', 'dcn-k20')])]
         svhn = [SVHN / f'{name}.py' for name in (
             'coarse_1xb128-10e_svhn', 'fine_1xb128-10e_svhn', 'dcn-k6_svhn')]
         for part, models, options in (
                 ('cluttered_mnist', configs, ['--shapes', '1x100x100', '--batch-sizes', 1, 8, 64,
                                               '--variants', 'as-built', 'autograd']),
+                ('megapixel_mnist', megapixel, ['--batch-sizes', 1, '--training']),
                 ('svhn', svhn, ['--shapes', *(['1x54x110'] if args.quick else SVHN_SHAPES),
                                 '--batch-sizes', 1])):
             print(f'Timing {part}')
             run_script(TOOLS / 'analysis_tools' / 'benchmark.py', [
                 *models, *options, '--rounds', 1 if args.quick else 20, '--out',
                 folder / f'times-{part}.json'], log=folder / 'cost.log')
+        for config in configs[-1], megapixel[-1]:
+            print(f'Timing the dataset of {config.parent.name}')
+            run_script(TOOLS / 'analysis_tools' / 'benchmark_dataset.py', [
+                config, *(['--num', 256, '--rounds', 1] if args.quick else []), '--out',
+                folder / f'speeds-{config.parent.name}.json'], log=folder / 'cost.log')
         write_json(folder / 'timed.json', provenance())
-    timings, timed = [], folder / 'timed.json'
-    for path in sorted(folder.glob('times-*.json')) if timed.is_file() else []:
-        timings += [dict(row, config=relative(Path(row['config'])))
-                    for row in json.loads(path.read_text())]
+    found, timed = {'times': [], 'speeds': []}, folder / 'timed.json'
+    for kind, rows_of_kind in found.items():
+        for path in sorted(folder.glob(f'{kind}-*.json')) if timed.is_file() else []:
+            rows_of_kind += [dict(row, config=relative(Path(row['config'])))
+                             for row in json.loads(path.read_text())]
     place.write('cost', reference={'paper': PAPER, 'speedup': PAPER_SPEEDUP,
-                                   'svhn_ms': PAPER_SVHN_MS}, rows=rows, timings=timings,
-                timed=json.loads(timed.read_text()) if timings else None)
+                                   'svhn_ms': PAPER_SVHN_MS}, rows=rows, timings=found['times'],
+                datasets=found['speeds'],
+                timed=json.loads(timed.read_text()) if found['times'] else None)
 
 
 EXPERIMENTS = {function.__name__: function for function in (

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence
 
+import numpy as np
+
 CLUTTERS = {'fixed': 'fixed clutter', 'fresh': 'fresh clutter each epoch'}
 
 # Ends of configs' names.
@@ -24,14 +26,24 @@ def render(folder: Path, name: str, link: str = '') -> str:
         folder: Where the files of results are.
         link: Way from the page to that folder, such as ``'../results/'``.
         name: Such as ``'table1'``. Shorter runs, ``'table1-4e'``, and those in mixed precision,
-            ``'table1-4e-amp'``, follow it, said to be that.
+            ``'table1-4e-amp'``, follow it, said to be that. ``'tests:<dataset>'`` are the single
+            runs whose configs' names end so, of files as ``tools/test.py --out`` writes metrics:
+            ``tests/<config>.json``, or ``tests/<config>.<words>.json`` of a run that differs
+            from its config by what the words say. ``'cost:<folder of configs>'`` are the times
+            of these configs' models only.
 
     Raises:
         ValueError: There is no such experiment.
     """
+    name, _, part = name.partition(':')
+    if name == 'tests':
+        return _tests(Path(folder, 'tests'), part)
     if name not in _TABLES:
         raise ValueError(f'There is no experiment {name!r}: take one of {", ".join(_TABLES)}.')
     whole = read(folder, name)
+    if part and whole is not None:
+        whole.update(rows=[], timings=[row for row in whole['timings']
+                                       if Path(row['config']).parent.name == part])
     experiment, _, width = name.partition('-')
     command = f'python tools/reproduce.py {experiment}' + {
         '': '', 'svhn': ' --dataset svhn'}.get(width, f' --width {width}')
@@ -46,8 +58,7 @@ def metafile_results(folder: Path, config: str) -> str:
     """Lines for a model's entry in a metafile; none where it was not run in full.
 
     Args:
-        folder: Where the files of results are; those of single runs, as ``tools/test.py --out``
-            writes metrics, are ``tests/<config>.json`` in it.
+        folder: Where the files of results are.
         config: Name of the model's config, without folder and suffix.
     """
     for table in ('table1', 'table2', 'table2-w25', 'table2-svhn'):
@@ -62,8 +73,9 @@ def metafile_results(folder: Path, config: str) -> str:
 
 
 def _metafile(config: str, metric: str, accuracy: float, runs: int) -> str:
+    dataset = config.rsplit('_', 1)[1].removesuffix('-500')
     return '\n'.join([
-        'Results:', f'  - Dataset: {_DATASETS[config.rsplit("_", 1)[1]]}',
+        'Results:', f'  - Dataset: {_DATASETS[dataset]}',
         '    Task: Image Classification', '    Metrics:', f'      {metric}: {accuracy:.2f}',
         f'      Runs: {runs}'])
 
@@ -108,6 +120,18 @@ def _experiment(name: str) -> str:
 
 def _precision(result: dict) -> str:
     return ' in mixed precision' if result.get('amp') else ''
+
+
+def _tests(folder: Path, dataset: str) -> str:
+    rows = []
+    for path in sorted(folder.glob('*.json')):
+        config, *words = path.stem.split('.')
+        if config.rsplit('_', 1)[1] == dataset:
+            metrics = json.loads(path.read_text(encoding='utf-8'))
+            hit = metrics.get('patch_hit/mean')
+            rows.append([', '.join([f'`{config}`', *words]),
+                         _percent(100 - metrics['accuracy/top1']), _percent(hit)])
+    return _markdown(['run', 'test error', 'patches that touch a digit'], rows)
 
 
 def _table1(result: dict) -> str:
@@ -184,29 +208,36 @@ def _fig5(result: dict) -> str:
 
 
 def _cost(result: dict) -> str:
-    fine = next(row['total'] for row in result['rows'] if row['label'] == 'fine')
-    tables = [_markdown(['', 'multiplications', 'fewer than fine', 'paper', 'parameters'], [
-        [row['label'], f'{row["total"]:,}', f'{fine / row["total"]:.2f}×',
-         '–' if row['paper'] is None else f'{row["paper"] / 1e6:.1f}M', f'{row["parameters"]:,}']
-        for row in result['rows']])]
+    tables = []
+    if result['rows']:
+        fine = next(row['total'] for row in result['rows'] if row['label'] == 'fine')
+        tables.append(_markdown(['', 'multiplications', 'fewer than fine', 'paper', 'parameters'], [
+            [row['label'], f'{row["total"]:,}', f'{fine / row["total"]:.2f}×',
+             '–' if row['paper'] is None else f'{row["paper"] / 1e6:.1f}M',
+             f'{row["parameters"]:,}'] for row in result['rows']]))
     if result['timings']:
         by_folder: Dict[str, List[dict]] = {}
         for row in result['timings']:
             by_folder.setdefault(str(Path(row['config']).parent), []).append(row)
         for rows in by_folder.values():
             tables += [_times_of(rows), _ratios_of(rows)]
+            if rows[0].get('training_peak_bytes'):
+                tables.append(_memory_of(rows))
+        if result['rows'] and result.get('datasets'):
+            tables.append(_speeds_of(result['datasets']))
         tables.append(
-            'Medians (10 % – 90 %); ratios are of times in the same turn. As-built: norms not '
-            'folded, weights not channels last; autograd: saliency by a backward pass. Timed at '
-            'commit '
+            'Medians (10 % – 90 %; of images a second, the lowest – the highest); ratios are of '
+            'times in the same turn. As-built: norms not folded, weights not channels last; '
+            'autograd: saliency by a backward pass. A loader collates batches. Timed at commit '
             f'{_short(result["timed"]["commit"])}, on {result["timed"]["device"]}.')
         paper, svhn = result['reference'], result['reference']['svhn_ms']
-        tables.append(
-            f'Paper ({paper["paper"]}): on Cluttered MNIST fine model over DCN '
-            f'{paper["speedup"]} (§4.1.3); on the 100 largest test images of SVHN, 363×735 to '
-            '442×1083 on a Titan Black, '
-            + ', '.join(f'{name} {ms} ms' for name, ms in svhn.items())
-            + f', fine model over DCN {svhn["fine"] / svhn["dcn-k6"]:.1f} (§4.2.4).')
+        if result['rows']:
+            tables.append(
+                f'Paper ({paper["paper"]}): on Cluttered MNIST fine model over DCN '
+                f'{paper["speedup"]} (§4.1.3); on the 100 largest test images of SVHN, 363×735 to '
+                '442×1083 on a Titan Black, '
+                + ', '.join(f'{name} {ms} ms' for name, ms in svhn.items())
+                + f', fine model over DCN {svhn["fine"] / svhn["dcn-k6"]:.1f} (§4.2.4).')
     else:
         tables.append('*Times: not run yet (`python tools/reproduce.py cost`).*')
     return '\n\n'.join(tables)
@@ -231,20 +262,39 @@ def _ratios_of(timings: Sequence[dict]) -> str:
         [pair, *(found[pair, batch] for batch in batches)] for pair in pairs])
 
 
+def _memory_of(timings: Sequence[dict]) -> str:
+    """Megabytes of models, and how many times a model's the fine model takes."""
+    kinds = {'prediction': 'peak_bytes', 'training step': 'training_peak_bytes'}
+    fine = next((row for row in timings if row['model'] == 'fine'), None)
+    return _markdown(['MB, batch 1', *kinds, *(f'fine\'s over its, {kind}' for kind in kinds)], [
+        [row['model'], *(f'{row[key] / 1e6:.1f}' for key in kinds.values()),
+         *('–' if fine is None else f'{fine[key] / row[key]:.1f}' for key in kinds.values())]
+        for row in timings])
+
+
+def _speeds_of(speeds: Sequence[dict]) -> str:
+    found = {(row['dataset'], row['source']): _between(*np.percentile(
+        row['images_per_second'], (0, 50, 100)), ',.0f') for row in speeds}
+    datasets, sources = (list(dict.fromkeys(keys)) for keys in zip(*found))
+    return _markdown(['images a second', *sources], [
+        [dataset, *(found[dataset, source] for source in sources)] for dataset in datasets])
+
+
 def _batch(row: dict) -> str:
     return f'{_times(row["shape"])}, batch {row["batch"]}'
 
 
-def _between(low: float, middle: float, high: float) -> str:
-    return f'{middle:.3g} ({low:.3g} – {high:.3g})'
+def _between(low: float, middle: float, high: float, form: str = '.3g') -> str:
+    return f'{middle:{form}} ({low:{form}} – {high:{form}})'
 
 
 def _worth_comparing(model: str, other: str) -> bool:
     name, _, variant = model.partition(', ')
     if variant:
         return name == other
-    return other in (('coarse', ) if name.startswith('dcn') else
-                     ('dcn-k6', 'dcn-k8-hint', 'dcn-k24-hint') if name == 'fine' else ())
+    if name == 'fine':
+        return other.startswith('dcn') and ',' not in other
+    return name.startswith('dcn') and other in ('coarse', 'downsampled')
 
 
 _TABLES: Dict[str, Callable[[dict], str]] = {

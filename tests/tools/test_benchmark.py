@@ -51,6 +51,19 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
     assert out.with_suffix('.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_the_memory_of_a_training_step_is_that_of_its_feature_maps(tmp_path, mnist_root):
+    out = tmp_path / 'times.json'
+    printed = run_tool(TOOL, *CONFIGS[:2], '--batch-sizes', 1, '--rounds', 1, '--device', 'cpu',
+                       '--training', '--out', out)
+    coarse, fine = json.loads(out.read_text())
+    assert 'MB, training step' in printed
+    ratio = f'{coarse["training_peak_bytes"] / fine["training_peak_bytes"]:.2f}'
+    assert re.search(rf'coarse : fine .* {re.escape(ratio)} *$', printed, re.MULTILINE)
+    # The way back needs what goes into and comes out of each norm, 24 channels of float32.
+    kept = 2 * 24 * 4 * (98**2 + 98**2 + 49**2 + 49**2 + 22**2)
+    assert kept < fine['training_peak_bytes'] < 2 * kept
+
+
 def test_variants_are_rows_beside_what_they_are_variants_of():
     printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '--batch-sizes', 1, '--rounds',
                          1, '--variants', 'as-built', 'autograd')

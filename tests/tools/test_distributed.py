@@ -14,8 +14,8 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-import mmdcn  # noqa: F401  (lets torch.load read checkpoints)
 from mmdcn.engine.launch import load_config
+from mmdcn.utils.checkpoint import read_checkpoint
 
 from ..conftest import ROOT
 from ..models.dcns import build_dcn
@@ -88,7 +88,7 @@ def whole(tmp_path_factory, mnist_root):
 
 
 def assert_same_weights(found, expected, epoch):
-    states = [torch.load(folder / f'epoch_{epoch}.pth')['state_dict']
+    states = [read_checkpoint(folder / f'epoch_{epoch}.pth').weights
               for folder in (found, expected)]
     assert states[0].keys() == states[1].keys()
     for name, value in states[1].items():
@@ -127,7 +127,7 @@ def test_mpi_validates_and_saves_average_weights_with_all_processes_statistics(
     parameters = {name for name, _ in build_dcn().named_parameters()}
     momentum = Config.fromfile(work / 'config.py').custom_hooks[2].momentum
     ranks = [torch.load(work / f'states_{rank}.pth') for rank in (0, 1)]
-    saved = torch.load(work / 'epoch_1.pth')['state_dict']
+    saved = read_checkpoint(work / 'epoch_1.pth').weights
     moved = 0
     for name, value in saved.items():
         if value.is_floating_point():

@@ -8,7 +8,8 @@ import mmengine
 import pytest
 import torch
 
-import mmdcn  # noqa: F401  (lets torch.load read checkpoints)
+from mmdcn.utils.checkpoint import read_checkpoint
+from mmdcn.utils.safe_globals import register_safe_globals
 
 from ..conftest import ROOT
 from .running import (
@@ -64,7 +65,7 @@ def test_a_killed_run_resumes_on_the_loss_curve_of_one_that_was_not(trained, tmp
         assert list(found) == list(range(1, 3 * ITERATIONS + 1)) == list(expected)
         for step, value in expected.items():
             assert found[step] == pytest.approx(value, rel=1e-3, abs=1e-5), (key, step)
-    weights = [torch.load(folder / 'epoch_3.pth')['state_dict'] for folder in (trained, tmp_path)]
+    weights = [read_checkpoint(folder / 'epoch_3.pth').weights for folder in (trained, tmp_path)]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, rtol=1e-3, atol=1e-4)
 
@@ -145,5 +146,6 @@ def test_mixed_precision_trains_on_the_cpu_as_well(tmp_path, mnist_root):
     run_python('tools/train.py', QUICK, '--amp', '--work-dir', tmp_path, *options(
         'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=96'), CUDA_VISIBLE_DEVICES='-1')
     assert list(logged(tmp_path, 'loss')) == [1, 2, 3]
+    register_safe_globals()  # onedl-mmengine's loader takes them away again
     optimizer = torch.load(tmp_path / 'epoch_1.pth')['optimizer']
     assert optimizer['loss_scaler']['scale'] == 2**16  # no step has overflown

@@ -6,9 +6,9 @@ import torch
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import save_checkpoint
 
-import mmdcn  # noqa: F401
 from mmdcn.models import ClutteredMNISTCoarse
 from mmdcn.registry import MODELS
+from mmdcn.utils.safe_globals import register_safe_globals
 
 from ..models.dcns import build_dcn
 from ..tools.running import python
@@ -37,7 +37,15 @@ torch.load({str(checkpoint[0])!r}, weights_only=True)
     assert 'UnpicklingError' in done.stdout and 'HistoryBuffer' in done.stdout
 
 
+def test_importing_mmdcn_is_enough_to_load_it(checkpoint):
+    subprocess.run(**python('-c', f"""
+import mmdcn, torch
+torch.load({str(checkpoint[0])!r}, weights_only=True)
+"""), check=True)
+
+
 def test_with_mmdcn_the_checkpoint_loads_with_the_check_on(checkpoint):
+    register_safe_globals()  # again: onedl-mmengine's loader, run before, takes them away
     loaded = torch.load(checkpoint[0], weights_only=True)
     history = loaded['message_hub']['log_scalars']['train/loss']
     assert isinstance(history, HistoryBuffer)

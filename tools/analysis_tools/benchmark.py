@@ -7,6 +7,7 @@ the median, with the 10th to 90th percentile behind it, and a ratio is that of t
 same turn. Batch norms are folded and weights stored channels last in all of them. The weights are
 as initialised: they change no figure, for an adaptive selector gives all the patches that it can.
 
+--training adds the memory of a training step on the first training image, which needs the data.
 --variants adds rows that tell what an optimisation is worth: each model as built, without the
 above; each DCN with autograd in place of the closed form of its saliency; each model compiled by
 torch.compile, which takes minutes and a C++ compiler.
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.logging import MMLogger
 from rich.progress import track
@@ -36,7 +38,7 @@ from mmdcn.analysis import (
     with_full_budgets,
 )
 from mmdcn.models import EntropyGradient
-from mmdcn.utils.build import build_model, first_images, read_config
+from mmdcn.utils.build import build_dataset, build_model, first_images, read_config
 from mmdcn.utils.inference import optimize_for_inference
 from mmdcn.utils.memory import keep_freed_memory
 from mmdcn.utils.table import names_of, print_table
@@ -81,6 +83,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--device', default=get_device(), help='default here: %(default)s')
     parser.add_argument('--rounds', type=int, default=20,
                         help='measurements of each (default: %(default)s)')
+    parser.add_argument('--training', action='store_true',
+                        help='also measure the memory of a training step on one image')
     parser.add_argument('--variants', nargs='+', default=[], choices=VARIANTS,
                         help='add these of each model')
     parser.add_argument('--metrics', nargs='+', default=[], metavar='NAME=FILE',
@@ -126,6 +130,8 @@ def main() -> None:
             for row in rows_of(name, cfg, args.variants, args.device)]
     errors = {name: f'{100 - json.loads(Path(path).read_text())["accuracy/top1"]:.2f} %'
               for name, path in args.metrics.items()}
+    training = {name: training_memory(cfg, args.device)
+                for name, cfg in configs.items()} if args.training else {}
 
     everything, costs = [], []
     for images in inputs:
@@ -133,11 +139,11 @@ def main() -> None:
         for size in track(args.batch_sizes, description='Timing', transient=True):
             measured += measure(rows, images[:size], args)
         cost = {row.name: count_multiplications(row.model, images[:1]) for row in rows}
-        report(measured, cost, errors, args.device)
+        report(measured, cost, errors, training, args.device)
         everything += measured
         costs += [cost[one.row.name] for one in measured]
     if args.out:
-        write(everything, costs, args)
+        write(everything, costs, training, args)
 
 
 def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> List[Row]:
@@ -159,6 +165,20 @@ def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> Lis
     return rows
 
 
+def training_memory(cfg: Config, device: str) -> int:
+    """Bytes that a forward and a backward pass take for the config's first training image."""
+    model = build_model(cfg).to(device).train()
+    batch = default_collate([build_dataset(cfg, 'train')[0]])
+
+    def step() -> None:
+        data = model.data_preprocessor(batch, training=True)
+        model.parse_losses(model(**data, mode='loss'))[0].backward()
+
+    step()  # what is made once, such as buffers of the libraries
+    model.zero_grad()
+    return peak_memory(step, device)
+
+
 def measure(rows: Sequence[Row], images: torch.Tensor,
             args: argparse.Namespace) -> List[Measurement]:
     """Time a batch on all models in turn."""
@@ -171,7 +191,7 @@ def measure(rows: Sequence[Row], images: torch.Tensor,
 
 
 def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, str],
-           device: str) -> None:
+           training: Dict[str, int], device: str) -> None:
     """Print a table of the models and one of their ratios, for images of one shape."""
     batches = sorted({one.batch for one in measured})
     by_model = {name: {one.batch: one for one in measured if one.row.name == name}
@@ -179,22 +199,27 @@ def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, 
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
     title = f'An image of {"×".join(map(str, measured[0].shape))} on {device}{threads}'
     columns = ['model', 'multiplications', *(f'ms, batch {size}' for size in batches),
-               'most images/s', f'MB, batch {batches[-1]}', *(['test error'] if errors else [])]
+               'most images/s', f'MB, batch {batches[-1]}',
+               *(['MB, training step'] if training else []), *(['test error'] if errors else [])]
     print_table(title, columns, [
         [name, f'{cost[name]:,}', *(spread(ones[size].per_image()) for size in batches),
          f'{1000 / fastest(ones):.0f}', f'{ones[batches[-1]].bytes / 1e6:.1f}',
+         *([f'{training[name] / 1e6:.1f}' if name in training else ''] if training else []),
          *([errors.get(name, '')] if errors else [])] for name, ones in by_model.items()])
 
     row_of = {one.row.name: one.row for one in measured}
     pairs = [[f'{a} : {b}', f'{cost[a] / cost[b]:.2f}',
               *(spread(ratio(by_model[a][size], by_model[b][size])) for size in batches),
               f'{fastest(by_model[a]) / fastest(by_model[b]):.2f}',
-              f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}']
+              f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}',
+              *([f'{training[a] / training[b]:.2f}' if {a, b} <= set(training) else '']
+                if training else [])]
              for a, b in combinations(by_model, 2)
              if row_of[a].variant == row_of[b].variant or row_of[a].config == row_of[b].config]
     if pairs:
         print_table('Ratios', ['', *columns[1:2], *(f'time, batch {size}' for size in batches),
-                               'time at best', columns[3 + len(batches)]], pairs)
+                               'time at best', *columns[3 + len(batches):][:1 + bool(training)]],
+                    pairs)
 
 
 def ratio(one: Measurement, other: Measurement) -> np.ndarray:
@@ -212,7 +237,8 @@ def fastest(by_batch: Dict[int, Measurement]) -> float:
     return min(one.per_image()[1] for one in by_batch.values())
 
 
-def write(measured: List[Measurement], costs: List[int], args: argparse.Namespace) -> None:
+def write(measured: List[Measurement], costs: List[int], training: Dict[str, int],
+          args: argparse.Namespace) -> None:
     rows = []
     for one, cost in zip(measured, costs):
         low, median, high = one.per_image()
@@ -223,6 +249,7 @@ def write(measured: List[Measurement], costs: List[int], args: argparse.Namespac
             threads=torch.get_num_threads(), torch=torch.__version__, shape=one.shape,
             batch=one.batch, rounds=args.rounds, multiplications=cost, ms_per_image=median,
             ms_per_image_10=low, ms_per_image_90=high, peak_bytes=one.bytes,
+            training_peak_bytes=training.get(one.row.name),
             # 10th, 50th and 90th percentile of its time over another's in the same turn.
             time_over=ratios))
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,14 +1,16 @@
 """Images a second that a dataset makes, alone and through a data loader.
 
-    python tools/analysis_tools/benchmark_dataset.py CONFIG --num-workers 1 2
+    python tools/analysis_tools/benchmark_dataset.py CONFIG --num-workers 1 2 --out speeds.json
 
 The first row is the dataset with its pipeline in this process; the others are the config's loader
 with so many workers, batches collated. Each is measured several times in turn; a figure
 is the median, with the lowest and the highest behind it.
 """
 import argparse
+import json
 import time
 from functools import partial
+from pathlib import Path
 from typing import Callable, Iterable, List
 
 import numpy as np
@@ -29,7 +31,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num-workers', type=int, nargs='+', default=[1, 2])
     parser.add_argument('--num', type=int, default=4096, help='images of one measurement')
     parser.add_argument('--rounds', type=int, default=5, help='measurements of each')
-    return parser.parse_args()
+    parser.add_argument('--out', type=Path, metavar='FILE.json', help='write all figures there')
+    args = parser.parse_args()
+    if args.out and args.out.suffix != '.json':
+        parser.error(f'--out writes a .json file, got {args.out}.')
+    return args
 
 
 def main() -> None:
@@ -57,6 +63,11 @@ def main() -> None:
     for name, values in speeds.items():
         table.add_row(name, with_range(values))
     Console().print(table)
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps([dict(
+            config=args.config, dataset=type(dataset).__name__, subset=args.subset, source=name,
+            images_per_second=values) for name, values in speeds.items()], indent=2) + '\n')
 
 
 def exhaust(items: Iterable) -> None:
