@@ -124,7 +124,7 @@ def _precision(result: dict) -> str:
 
 def _tests(folder: Path, dataset: str) -> str:
     rows = []
-    for path in sorted(folder.glob('*.json')):
+    for path in sorted(folder.glob('*.json'), key=lambda path: path.stem.split('.')):
         config, *words = path.stem.split('.')
         if config.rsplit('_', 1)[1] == dataset:
             metrics = json.loads(path.read_text(encoding='utf-8'))
@@ -263,12 +263,16 @@ def _ratios_of(timings: Sequence[dict]) -> str:
 
 
 def _memory_of(timings: Sequence[dict]) -> str:
-    """Megabytes of models, and how many times a model's the fine model takes."""
-    kinds = {'prediction': 'peak_bytes', 'training step': 'training_peak_bytes'}
+    """What models take, and how many times as much the fine model does."""
+    kinds = {'10⁶ multiplications': 'multiplications', 'MB, prediction': 'peak_bytes',
+             'MB, training step': 'training_peak_bytes'}
     fine = next((row for row in timings if row['model'] == 'fine'), None)
-    return _markdown(['MB, batch 1', *kinds, *(f'fine\'s over its, {kind}' for kind in kinds)], [
-        [row['model'], *(f'{row[key] / 1e6:.1f}' for key in kinds.values()),
-         *('–' if fine is None else f'{fine[key] / row[key]:.1f}' for key in kinds.values())]
+
+    def more(row: dict, key: str) -> str:
+        return '' if fine in (None, row) else f' (fine: {fine[key] / row[key]:.1f}×)'
+
+    return _markdown(['batch 1', *kinds], [
+        [row['model'], *(f'{row[key] / 1e6:.1f}{more(row, key)}' for key in kinds.values())]
         for row in timings])
 
 

@@ -205,7 +205,7 @@ def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_pat
     part = render(tmp_path / QUICK / 'results', 'cost:megapixel_mnist')
     assert '| dcn-k10 : downsampled |' in part and 'dcn-k8-hint' not in part
     memory = next(row['training_peak_bytes'] for row in timings if row['model'] == 'dcn-k10')
-    assert re.search(rf'^\| dcn-k10 \| [\d.]+ \| {memory / 1e6:.1f} \|', part, re.MULTILINE)
+    assert re.search(rf'^\| dcn-k10 \| [\d.]+ \| [\d.]+ \| {memory / 1e6:.1f} \|$', part, re.MULTILINE)
 
 
 @pytest.mark.parametrize('allotted, device, seen', [
@@ -370,22 +370,23 @@ def test_times_are_shown_with_the_ratio_of_the_same_turn_and_the_papers(tmp_path
 
 
 def test_memory_is_compared_with_the_fine_models(tmp_path):
-    def timing(model, predicting, training):
+    def timing(model, multiplications, predicting, training):
         return dict(model=model, config=f'configs/megapixel_mnist/{model}.py', shape=[1, 9, 9],
                     batch=1, ms_per_image=1., ms_per_image_10=1., ms_per_image_90=1.,
                     time_over={'fine' if model == 'dcn' else 'dcn': [1, 1, 1]},
-                    peak_bytes=predicting, training_peak_bytes=training)
+                    multiplications=multiplications, peak_bytes=predicting,
+                    training_peak_bytes=training)
 
     (tmp_path / 'cost.json').write_text(json.dumps(dict(
         name='cost', command='COMMAND', quick=False, commits=['a' * 40], devices=['DEVICE'],
         torch=['2.12'], evaluated=dict(commit='a' * 40), reference=dict(svhn_ms={}),
         rows=[dict(label='fine', total=10, paper=None, parameters=3)], datasets=[dict(
             dataset='Digits', source='loader', images_per_second=[1000., 3000., 2000.])],
-        timings=[timing('fine', 40e6, 240e6), timing('dcn', 20e6, 24e6)],
+        timings=[timing('fine', 90e6, 40e6, 240e6), timing('dcn', 3e6, 20e6, 24e6)],
         timed=dict(commit='c' * 40, device='DEVICE'))))
     page = render(tmp_path, 'cost:megapixel_mnist')
-    assert '| fine | 40.0 | 240.0 | 1.0 | 1.0 |' in page
-    assert '| dcn | 20.0 | 24.0 | 2.0 | 10.0 |' in page
+    assert '| fine | 90.0 | 40.0 | 240.0 |' in page
+    assert '| dcn | 3.0 (fine: 30.0×) | 20.0 (fine: 2.0×) | 24.0 (fine: 10.0×) |' in page
     assert 'Digits' not in page and 'parameters' not in page
 
 
@@ -395,7 +396,7 @@ def test_single_runs_are_listed_with_what_differs_from_their_configs(tmp_path):
         (tmp_path / 'tests' / f'{name}.json').write_text(json.dumps({
             'accuracy/top1': accuracy, **({'patch_hit/mean': 75.} if accuracy > 95 else {})}))
     assert render(tmp_path, 'tests:digits').splitlines()[2:] == [
-        '| `dcn_digits`, 12-epochs | 10.00 | – |', '| `dcn_digits` | 1.88 | 75.00 |']
+        '| `dcn_digits` | 1.88 | 75.00 |', '| `dcn_digits`, 12-epochs | 10.00 | – |']
 
 
 def test_regions_are_filled_and_all_else_stays(results):
