@@ -28,10 +28,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.test_cfg.fp16 = args.amp
+    if args.amp:
+        cfg.test_cfg.fp16 = True
     try:
         runner = build_test_runner(cfg, args.checkpoint, args.tta)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         raise SystemExit(str(error)) from error
     if args.out and args.out_item == 'pred':
         runner.test_evaluator.metrics.append(DumpResults(out_file_path=args.out))

@@ -109,7 +109,8 @@ def compare(model: DCNClassifier, loader: DataLoader,
             numbers = [len(sample.cells) for sample in samples]
             if name not in without:
                 patch = count_multiplications(
-                    model.fine, images.new_zeros(1, images.size(1), *model.patch_extractor.size))
+                    model.fine, model.normalize(images.new_zeros(
+                        1, images.size(1), *model.patch_extractor.size)))
                 without[name] = cost - numbers[0] * patch
             patches[name] += sum(numbers)
             evaluators[name].process(data_samples=samples)

@@ -16,7 +16,13 @@ from modelindex.models.Model import Model
 
 from mmdcn.engine.launch import names_weights
 from mmdcn.registry import DATASETS, MODELS
-from mmdcn.utils.checkpoint import Checkpoint, config_of, load_weights, read_checkpoint
+from mmdcn.utils.checkpoint import (
+    Checkpoint,
+    config_of,
+    load_named_weights,
+    load_weights,
+    read_checkpoint,
+)
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt')
 PACKAGE = Path(__file__).parents[1]
@@ -83,7 +89,7 @@ def get_model(model: Union[str, PathLike, Config], pretrained: Union[bool, str, 
     if checkpoint is not None:
         load_weights(built, checkpoint)
     elif pretrained:
-        _load_named_weights(built)
+        load_named_weights(built)
     built._config, built._metainfo = config, metainfo
     built._dataset_meta = _dataset_meta(config, checkpoint)
     return built.to(device).eval()
@@ -161,14 +167,6 @@ def _build(config: Config) -> BaseModel:
     except KeyError as error:  # MMEngine's answer to a type that is not registered
         raise ValueError(f'The config {config.filename or ""} cannot be built: '
                          f'{error.args[0]}') from error
-
-
-def _load_named_weights(model: BaseModel) -> None:
-    try:
-        model.init_weights()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f'{error} The init_cfg of the config names it: train that model, '
-                                'or pass a checkpoint of the whole one as pretrained.') from error
 
 
 def _dataset_meta(config: Config, checkpoint: Optional[Checkpoint]) -> dict:

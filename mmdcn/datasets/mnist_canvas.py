@@ -67,7 +67,7 @@ class MNISTCanvas(BaseDataset):
         self.seed = seed
         self.regenerate = regenerate
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers see it
-        super().__init__(ann_file='', data_root=data_root, **kwargs)
+        super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch it is, to all workers; it matters where ``regenerate`` is on."""

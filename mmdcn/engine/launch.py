@@ -13,6 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdcn.utils.build import read_config
+from mmdcn.utils.checkpoint import load_named_weights
 
 # Who starts the processes, and in which variables he tells each which one it is.
 LAUNCHERS = dict(
@@ -83,7 +84,9 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
         tta: Average over the views of ``cfg.tta_pipeline`` with ``cfg.tta_model``.
 
     Raises:
-        ValueError: There is no such checkpoint, no weights, or there are no views to average.
+        FileNotFoundError: A checkpoint that an ``init_cfg`` names is not there.
+        ValueError: There is no such checkpoint, no weights or those of another model, or there
+            are no views to average.
     """
     check_weights(cfg, checkpoint)
     cfg.load_from = checkpoint
@@ -94,8 +97,8 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     runner = Runner.from_cfg(cfg)
     if checkpoint is None:
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        model.init_weights()
+        load_named_weights(runner.model.module if is_model_wrapper(runner.model)
+                           else runner.model)
     return runner
 
 

@@ -15,7 +15,7 @@ def patch_hit(patch_bboxes: Sequence[torch.Tensor],
         gt_bboxes: N tensors (number of objects, 4).
 
     Returns:
-        Tensor: (N,) float32 in [0, 1]; 0 for an image without patches.
+        Tensor: (N,) float32 in [0, 1]; NaN for an image without patches.
     """
     # A box of padding has no area and overlaps nothing.
     patches = (patch_bboxes if isinstance(patch_bboxes, torch.Tensor)
@@ -23,7 +23,7 @@ def patch_hit(patch_bboxes: Sequence[torch.Tensor],
     objects = pad_sequence(list(gt_bboxes), batch_first=True).to(patches.device)
     overlaps = (overlap_areas(patches, objects) > 0).any(dim=-1)  # (N, k)
     numbers = (patches[..., 2] > patches[..., 0]).sum(dim=1)
-    return overlaps.sum(dim=1) / numbers.clamp(min=1)
+    return overlaps.sum(dim=1) / numbers
 
 
 def overlap_areas(patch_bboxes: torch.Tensor, gt_bboxes: torch.Tensor) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pickle
 import textwrap
 from os import PathLike
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Union
+from typing import Dict, Iterator, List, NamedTuple, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -59,17 +59,57 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         ValueError: They are of another model; the message says which weights differ.
     """
+    _check_names(model, checkpoint, {'the model has no': [
+        name for name in checkpoint.weights if name not in model.state_dict()]})
+    model.load_state_dict(checkpoint.weights)
+
+
+def load_named_weights(model: nn.Module) -> None:
+    """Put the weights into a model that the ``init_cfg``s of its parts name, all it needs.
+
+    Raises:
+        FileNotFoundError: A checkpoint is not there.
+        ValueError: One is of another model, or there is a part whose weights none names.
+    """
+    unnamed = set(model.state_dict())
+    for path, part in model.named_modules():
+        steps = getattr(part, 'init_cfg', None) or []
+        for step in [steps] if isinstance(steps, dict) else steps:
+            if step['type'] != 'Pretrained':
+                continue
+            unnamed -= {f'{path}.{name}'.lstrip('.') for name in part.state_dict()}
+            if '://' not in step['checkpoint']:  # else MMEngine knows from where
+                _check_names(part, _read_part(step['checkpoint'], step.get('prefix')), {})
+    if unnamed:
+        raise ValueError(f'No init_cfg of this {type(model).__name__} names the weights of '
+                         f'{_first(sorted(unnamed))}: pass a checkpoint.')
+    model.init_weights()
+
+
+def _read_part(path: str, prefix: Optional[str]) -> Checkpoint:
+    """The weights of a checkpoint whose names begin with ``prefix``, without it."""
+    try:
+        checkpoint = read_checkpoint(path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{error} The init_cfg of the config names it: train that model, '
+                                'or pass a checkpoint of the whole one.') from error
+    begin = f'{prefix.rstrip(".")}.' if prefix else ''
+    return checkpoint._replace(weights={
+        name.removeprefix(begin): weight for name, weight in checkpoint.weights.items()
+        if name.startswith(begin)})
+
+
+def _check_names(model: nn.Module, checkpoint: Checkpoint, more: Dict[str, List[str]]) -> None:
+    """Check that a checkpoint has all weights of a model, and that there is nothing ``more``."""
     own, given = model.state_dict(), checkpoint.weights
     shapes = [f'{name} ({_shape(given[name])}, the model {_shape(own[name])})'
               for name in own if name in given and own[name].shape != given[name].shape]
-    differences = [f'{what} {_first(names)}' for what, names in (
-        ('it lacks', [name for name in own if name not in given]),
-        ('the model has no', [name for name in given if name not in own]),
-        ('of other shape:', shapes)) if names]
+    differences = [f'{what} {_first(names)}' for what, names in {
+        'it lacks': [name for name in own if name not in given], **more,
+        'of other shape:': shapes}.items() if names]
     if differences:
         raise ValueError(f'The checkpoint {checkpoint.path} is of another model than this '
                          f'{type(model).__name__}: {"; ".join(differences)}.')
-    model.load_state_dict(given)
 
 
 def config_of(checkpoint: Checkpoint) -> Config:
@@ -92,15 +132,16 @@ def config_of(checkpoint: Checkpoint) -> Config:
     known = _registered()
     built = [config.get('model'), config.get('data_preprocessor'),
              config.get('test_dataloader', {}).get('dataset')]
-    for kind in _types(built):
+    for kind in (part['type'] for part in _parts(built)):
         scope, _, name = kind.rpartition('.')
         # For what it does not find, MMEngine imports and calls whatever has that name.
         if name not in known or '.' in scope:
             raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
                              f'which is not registered: import what registers it, or {remedy}.')
-        if name.startswith('HuggingFace'):
-            raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
-                             f'which runs code that it downloads: {remedy}.')
+    for part in _parts(built):
+        if _downloads(part):
+            raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for '
+                             f'{part["type"]}, which may run what it downloads: {remedy}.')
     return config
 
 
@@ -124,15 +165,24 @@ def _plain_values(text: str) -> dict:
     return values
 
 
-def _types(part) -> Iterator[str]:
-    """Every ``type='X'`` inside of a config."""
+def _parts(part) -> Iterator[dict]:
+    """Every ``dict(type='X', ...)`` inside of a config."""
     if isinstance(part, dict):
         if isinstance(part.get('type'), str):
-            yield part['type']
+            yield part
         part = list(part.values())
     if isinstance(part, (list, tuple)):
         for value in part:
-            yield from _types(value)
+            yield from _parts(value)
+
+
+def _downloads(part: dict) -> bool:
+    """Whether a registered part of others takes a model, or the code of one, off a hub."""
+    name = part['type'].rpartition('.')[2]
+    return (name.startswith('HuggingFace') or 'trust_remote_code' in part
+            or any(key.endswith('name_or_path') for key in part)
+            or name.startswith('TIMM') and (bool(part.get('pretrained'))
+                                            or ':' in str(part.get('model_name'))))
 
 
 def _registered() -> set:

@@ -115,8 +115,8 @@ def test_towers_that_were_trained_apart_are_put_together(tmp_path):
 
 
 def test_towers_that_are_not_there_are_named():
-    with pytest.raises(FileNotFoundError, match='epoch_10.pth can not be found. The init_cfg of '
-                                                'the config names it: train that model, or pass'):
+    with pytest.raises(FileNotFoundError, match='epoch_10.pth is not there. The init_cfg of the '
+                                                'config names it: train that model, or pass'):
         mmdcn.get_model('dcn-k6-w25', pretrained=True)
 
 

@@ -180,6 +180,11 @@ def test_an_option_out_of_range_is_named(mnist_root, option, value, message):
         ClutteredMNIST(data_root=mnist_root, **{option: value})
 
 
+def test_the_root_may_be_in_ones_home(mnist_root, monkeypatch):
+    monkeypatch.setenv('HOME', str(Path(mnist_root).parent))
+    assert len(ClutteredMNIST(data_root='~/mnist', split='val')) == 5000
+
+
 def test_missing_mnist_is_named_with_the_tool_that_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError,
                        match=f'The MNIST file {tmp_path}/train-images-idx3-ubyte is missing; run '

@@ -1,6 +1,9 @@
 from types import SimpleNamespace
 
-from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
+import pytest
+from mmengine.dataset import BaseDataset, ConcatDataset, InfiniteSampler, RepeatDataset
+from mmengine.runner import IterBasedTrainLoop
+from torch.utils.data import DataLoader
 
 from mmdcn.registry import HOOKS
 
@@ -25,6 +28,19 @@ def test_the_dataset_learns_which_epoch_begins():
     for epoch in (0, 7):
         epoch_begins(clock, epoch)
         assert clock.epoch == epoch
+
+
+@pytest.mark.parametrize('resumed_at, expected', [(0, [0, 0, 0, 1, 1, 1, 2]), (4, [1, 1, 2])])
+def test_iterations_make_an_epoch_once_the_dataset_was_gone_through(resumed_at, expected):
+    clock, seen = Clock(), []
+    loader = DataLoader(clock, batch_size=4, sampler=InfiniteSampler(clock))
+    loop = object.__new__(IterBasedTrainLoop)
+    hook = HOOKS.build(dict(type='SetEpochHook'))
+    for iteration in range(resumed_at, 7):
+        hook.before_train_iter(SimpleNamespace(
+            iter=iteration, train_loop=loop, train_dataloader=loader), iteration)
+        seen.append(clock.epoch)
+    assert seen == expected
 
 
 def test_datasets_inside_of_wrappers_learn_it_too():

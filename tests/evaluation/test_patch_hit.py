@@ -26,16 +26,18 @@ def test_a_patch_hits_where_it_shares_a_pixel_with_an_object(patches, objects):
     assert found.tolist() == pytest.approx(expected)
 
 
-def test_no_patches_hit_nothing():
-    assert patch_hit(torch.empty(2, 0, 4), [torch.rand(1, 4)] * 2).tolist() == [0, 0]
+def test_no_patches_have_no_share_of_hits():
+    assert patch_hit(torch.empty(2, 0, 4), [torch.rand(1, 4)] * 2).isnan().all()
 
 
-def test_the_metric_is_the_mean_over_images_in_percent():
+@pytest.mark.parametrize('hits, mean', [
+    ([(2, 2), (1, 2), (0, 2)], 50.), ([(1, 1), (0, 0), (0, 2), (0, 0)], 50.), ([(0, 0)], 0.)])
+def test_the_metric_is_the_mean_over_images_with_patches_in_percent(hits, mean):
     evaluator = Evaluator(dict(type='PatchHit'))
-    for boxes_hit in (2, 1, 0):
-        patches = [[0, 0, 4, 4]] * boxes_hit + [[50, 50, 60, 60]] * (2 - boxes_hit)
+    for boxes_hit, number in hits:
+        patches = [[0, 0, 4, 4]] * boxes_hit + [[50, 50, 60, 60]] * (number - boxes_hit)
         sample = DataSample()
-        sample.set_field(torch.tensor(patches), 'patch_bboxes')
+        sample.set_field(torch.tensor(patches).reshape(-1, 4), 'patch_bboxes')
         sample.set_field(torch.tensor([[2., 2., 8., 8.]]), 'gt_bboxes')
         evaluator.process(data_samples=[sample])
-    assert evaluator.evaluate(3) == {'patch_hit/mean': 50.}
+    assert evaluator.evaluate(len(hits)) == {'patch_hit/mean': mean}

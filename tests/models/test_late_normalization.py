@@ -53,3 +53,6 @@ def test_a_dcn_sees_the_same_whether_images_are_normalised_late_or_at_once():
 def test_mixed_images_are_refused():
     with pytest.raises(TypeError, match='batch_augments'):
         LateNormalization(batch_augments=dict(augments='Mixup'))
+    with pytest.raises(ValueError, match='which LateNormalization leaves for later: leave one of'):
+        build_dcn(data_preprocessor=dict(type='LateNormalization'),
+                  train_cfg=dict(augments=dict(type='Mixup', alpha=.2)))

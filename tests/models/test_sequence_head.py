@@ -255,3 +255,11 @@ def test_samples_without_a_number_are_named():
     with pytest.raises(ValueError, match=r"which the data samples lack: end the pipeline with "
                                          r"dict\(type='PackInputs', algorithm_keys="):
         sharp_head().loss(torch.rand(1, 6, 2, 2), [DataSample()])
+
+
+@pytest.mark.parametrize('max_length', [3, 8])
+def test_sequences_of_another_length_are_refused(max_length):
+    head = SequenceHead(in_channels=6, max_length=max_length)
+    with pytest.raises(ValueError, match=rf'max_length={max_length}\) got sequences of up to 5 '
+                                         'digits: set max_length'):
+        head.loss(torch.rand(1, 6, 2, 2), numbers([1, 2]))

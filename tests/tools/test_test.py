@@ -36,6 +36,13 @@ def test_a_dcn_needs_no_checkpoint_of_its_own(folder):
     assert 'accuracy/sequence' in json.loads((folder / 'metrics.json').read_text())
 
 
+def test_a_dcn_whose_towers_were_trained_otherwise_is_not_tested(folder):
+    config = ROOT / 'configs' / 'svhn' / 'dcn-k6-w25_street-numbers.py'
+    printed = run_tool('tools/test.py', config, '--cfg-options', 'model.coarse.width=.1',
+                       folder=folder, code=1)
+    assert 'epoch_10.pth is of another model than this SVHNCoarse: ' in printed.splitlines()[-1]
+
+
 def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
     first, again = (run_tool(TABLE, 'street-numbers', '--width', 'w25', folder=folder)
                     for _ in range(2))

@@ -7,7 +7,14 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import save_checkpoint
 from torch import nn
 
-from mmdcn.utils.checkpoint import Checkpoint, config_of, load_weights, read_checkpoint
+from mmdcn.registry import MODELS
+from mmdcn.utils.checkpoint import (
+    Checkpoint,
+    config_of,
+    load_named_weights,
+    load_weights,
+    read_checkpoint,
+)
 
 from ..registered import CONFIGS
 
@@ -120,11 +127,62 @@ def test_a_checkpoint_gets_nothing_built_that_is_not_registered(kind, place):
         config_of(with_config(place.format(kind)))
 
 
-def test_a_checkpoint_gets_no_model_built_that_runs_downloaded_code():
-    text = 'model = dict(type="HuggingFaceClassifier", model_name="a/b", trust_remote_code=True)'
-    with pytest.raises(ValueError, match='asks for HuggingFaceClassifier, which runs code that it '
-                                         'downloads: pass the config file'):
+@pytest.mark.parametrize('kind, options', [
+    ('HuggingFaceClassifier', 'model_name="a/b"'),
+    ('TIMMBackbone', 'model_name="hf-hub:a/b"'), ('TIMMBackbone', 'pretrained=True'),
+    ('ResNet', 'name_or_path="a/b"'), ('ResNet', 'pretrained_model_name_or_path="a/b"'),
+    ('ResNet', 'trust_remote_code=True')])
+def test_a_checkpoint_gets_no_model_built_that_takes_code_off_a_hub(kind, options):
+    text = f'model = dict(type="ImageClassifier", backbone=dict(type="{kind}", {options}))'
+    with pytest.raises(ValueError, match=f'asks for {kind}, which may run what it downloads: pass '
+                                         'the config file'):
         config_of(with_config(text))
+
+
+def test_a_model_of_timm_without_downloads_is_taken():
+    text = 'model = dict(type="TIMMBackbone", model_name="resnet18", pretrained=False)'
+    assert config_of(with_config(text)).model.model_name == 'resnet18'
+
+
+def tower_file(path, **options):
+    tower = MODELS.build(dict(type='ClutteredMNISTCoarse', **options))
+    head = MODELS.build(dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24))
+    torch.save({**{f'backbone.{name}': weight for name, weight in tower.state_dict().items()},
+                **{f'head.{name}': weight for name, weight in head.state_dict().items()}}, path)
+    return tower, head
+
+
+def classifier(path, **head):
+    def named(prefix):
+        return dict(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
+    return MODELS.build(dict(
+        type='mmpretrain.ImageClassifier',
+        backbone=dict(type='ClutteredMNISTCoarse', **named('backbone')),
+        head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24,
+                  **{**named('head.'), **head})))
+
+
+def test_named_weights_are_all_loaded(tmp_path):
+    tower, head = tower_file(tmp_path / 'tower.pth')
+    model = classifier(tmp_path / 'tower.pth')
+    load_named_weights(model)
+    for mine, theirs in ((model.backbone, tower), (model.head, head)):
+        assert all(map(torch.equal, mine.state_dict().values(), theirs.state_dict().values()))
+
+
+def test_named_weights_of_another_tower_are_refused(tmp_path):
+    tower_file(tmp_path / 'tower.pth', in_channels=3)
+    with pytest.raises(ValueError, match=r'tower.pth is of another model than this Cluttered'
+                                         r'MNISTCoarse: of other shape: layers\.0\.conv\.weight '
+                                         r'\(12×3×7×7, the model 12×1×7×7\)'):
+        load_named_weights(classifier(tmp_path / 'tower.pth'))
+
+
+def test_a_part_whose_weights_nobody_names_is_not_left_to_chance(tmp_path):
+    tower_file(tmp_path / 'tower.pth')
+    with pytest.raises(ValueError, match=r'No init_cfg of this ImageClassifier names the weights '
+                                         r'of head\.conv\.bn\.bias and \d more: pass a checkpoint'):
+        load_named_weights(classifier(tmp_path / 'tower.pth', init_cfg=None))
 
 
 def test_a_checkpoint_without_a_config_asks_for_one():

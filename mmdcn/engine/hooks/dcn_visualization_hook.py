@@ -52,19 +52,20 @@ class DCNVisualizationHook(Hook):
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                        outputs: Sequence[DataSample]) -> None:
         """Draw what falls due; the step is the epoch, or the iteration where epochs don't count."""
-        by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-        self._draw(runner, data_batch, outputs, 'val', runner.epoch if by_epoch else runner.iter)
+        if self.enable:
+            by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+            self._draw(runner, data_batch, outputs, 'val',
+                       runner.epoch if by_epoch else runner.iter)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                         outputs: Sequence[DataSample]) -> None:
         """Draw what falls due."""
-        self._draw(runner, data_batch, outputs, 'test', 0)
+        if self.enable:
+            self._draw(runner, data_batch, outputs, 'test', 0)
 
     @master_only
     def _draw(self, runner: Runner, data_batch: dict, outputs: Sequence[DataSample], subset: str,
               step: int) -> None:
-        if not self.enable:
-            return
         first = -self._seen % self.interval
         self._seen += len(outputs)
         if first >= len(outputs):

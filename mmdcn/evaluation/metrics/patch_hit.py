@@ -1,5 +1,6 @@
 from typing import Dict, List, Sequence
 
+import torch
 from mmengine.evaluator import BaseMetric
 
 from mmdcn.evaluation.functional import patch_hit
@@ -9,6 +10,8 @@ from mmdcn.registry import METRICS
 @METRICS.register_module()
 class PatchHit(BaseMetric):
     """The mean share of patches that overlap an object, in percent.
+
+    Images that an adaptive selector gave no patches don't count.
 
     Needs ``patch_bboxes`` and ``gt_bboxes`` in the data samples.
 
@@ -26,5 +29,5 @@ class PatchHit(BaseMetric):
             self.results.append(hit.item())
 
     def compute_metrics(self, results: List[float]) -> Dict[str, float]:
-        """Average over the images: -> ``dict(mean=percent)``."""
-        return dict(mean=100 * sum(results) / len(results))
+        """Average over the images: -> ``dict(mean=percent)``, 0 if none has patches."""
+        return dict(mean=100 * torch.tensor(results).nanmean().nan_to_num().item())

@@ -56,8 +56,9 @@ class DCNClassifier(BaseClassifier):
         init_cfg: MMEngine's initialisation.
 
     Raises:
-        ValueError: ``coarse_scale`` is not within (0, 1], the towers take images of unlike
-            channels, or a tower had to be run to find out what it gives and failed or gave no map.
+        ValueError: ``coarse_scale`` is not within (0, 1], ``train_cfg`` meets
+            ``LateNormalization``, the towers take images of unlike channels, or a tower had to be
+            run to find out what it gives and failed or gave no map.
     """
 
     def __init__(self, *, coarse: dict, fine: dict, head: dict, selector: dict,
@@ -67,6 +68,9 @@ class DCNClassifier(BaseClassifier):
                  fine_neck: Optional[dict] = None, train_cfg: Optional[dict] = None,
                  data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None):
         preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
+        if train_cfg and preprocessor['type'].endswith('LateNormalization'):
+            raise ValueError('DCNClassifier(train_cfg=...) mixes images that are normalised, which '
+                             'LateNormalization leaves for later: leave one of the two out.')
         if train_cfg:
             preprocessor.setdefault('batch_augments', train_cfg)
         super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
@@ -158,7 +162,8 @@ class DCNClassifier(BaseClassifier):
         if 'gt_bboxes' in data_samples[0]:
             boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
             losses['patch_hit'] = patch_hit(
-                split_images(boxes, seen.cells), [s.gt_bboxes for s in data_samples]).mean()
+                split_images(boxes, seen.cells), [s.gt_bboxes for s in data_samples]
+            ).nanmean().nan_to_num()  # of the images that have patches; 0 where none has
         return losses
 
     def predict(self, inputs: torch.Tensor,

@@ -54,7 +54,8 @@ class GlobalSumPoolHead(GlobalPoolHead):
         Raises:
             ValueError: The map has other channels than ``in_channels``.
         """
-        return self.norm(self.conv(self._map(feats)).square().sum(dim=(2, 3)))
+        # In mixed precision a CPU would add up hundreds of cells with eight bits.
+        return self.norm(self.conv(self._map(feats)).float().square().sum(dim=(2, 3)))
 
     def entropy_and_gradient_norm(
             self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:

@@ -203,7 +203,7 @@ class SequenceHead(BaseModule):
             data_samples: Each with ``gt_sequence`` (1 + M,).
 
         Raises:
-            ValueError: The samples have none.
+            ValueError: The samples have none, or of another length.
         """
         if 'gt_sequence' not in data_samples[0]:
             raise ValueError('SequenceHead learns from gt_sequence, which the data samples lack: '
@@ -212,6 +212,10 @@ class SequenceHead(BaseModule):
         length, digits = self.probabilities(feats)
         truth = torch.stack([torch.as_tensor(sample.gt_sequence) for sample in data_samples])
         truth = truth.to(length.device)  # (N, 1 + M)
+        if truth.size(1) != 1 + self.max_length:
+            raise ValueError(f'SequenceHead(max_length={self.max_length}) got sequences of up to '
+                             f'{truth.size(1) - 1} digits: set max_length to what the dataset '
+                             'gives.')
         log_length = _safe_log(length).gather(1, truth[:, :1]).squeeze(1)
         log_digits = _safe_log(digits).gather(2, truth[:, 1:, None]).squeeze(2)  # (N, M)
         return dict(loss=-(log_length + log_digits.sum(1)).mean())

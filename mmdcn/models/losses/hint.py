@@ -39,10 +39,19 @@ class HintLoss(nn.Module):
 
         Returns:
             Tensor: Scalar; summed over D, averaged over the N·k or P cells, 0 for none.
+
+        Raises:
+            ValueError: The towers' channels differ.
         """
         fine = fine.detach().float()
         if fine.dim() > 3:
             fine = fine.mean(dim=(-2, -1))
+        if fine.size(-1) != coarse.size(1):
+            if self.loss_weight == 0:  # nothing to log either
+                return coarse.new_zeros(())
+            raise ValueError(f'HintLoss compares vectors of equal channels, but the coarse tower '
+                             f'gives {coarse.size(1)} and the fine one {fine.size(-1)}: change one '
+                             'of them, or set its loss_weight to 0.')
         distances = (gather_cells(coarse, cells).float() - fine).square().sum(dim=-1)
         return distances.sum() / max(distances.numel(), 1)
 

@@ -86,7 +86,8 @@ class EntropySelector(AdaptiveSelector):
                             'saliency does not work out: use EntropyGradient.')
         if self.full_threshold is None:
             return self.k * (entropy > self.threshold).long()
-        grown = ((entropy / self.threshold).log()
+        # Rounding can leave a sure prediction an entropy just below 0.
+        grown = ((entropy.clamp(min=0) / self.threshold).log()
                  / math.log(self.full_threshold / self.threshold))
         return (self.k * grown.clamp(0, 1)).ceil().long()
 
