@@ -39,19 +39,23 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    unfinished = args.out and args.out.with_name(f'{args.out.name}.unfinished')
     try:
+        if args.out:  # whether it can be written is not found out at the end
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            unfinished.write_text('')
         with redirect_stdout(sys.stderr):  # what MMEngine logs
             inferencer = DCNInferencer(args.model, args.checkpoint or True, args.device)
-            results = inferencer(args.images[0] if len(args.images) == 1 else args.images,
-                                 batch_size=args.batch_size, show_dir=args.show_dir)
-    except (FileNotFoundError, TypeError, ValueError) as error:
+            text = as_json(inferencer(args.images[0] if len(args.images) == 1 else args.images,
+                                      batch_size=args.batch_size, show_dir=args.show_dir))
+        if args.out:
+            unfinished.write_text(text)
+            unfinished.replace(args.out)
+    except (OSError, TypeError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    text = as_json(results)
-    if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = args.out.with_name(f'{args.out.name}.unfinished')
-        unfinished.write_text(text)
-        unfinished.replace(args.out)
+    finally:
+        if args.out:
+            unfinished.unlink(missing_ok=True)
     sys.stdout.write(text)
 
 

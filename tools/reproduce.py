@@ -28,7 +28,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 from mmengine.config import Config
@@ -149,7 +149,8 @@ class Place(NamedTuple):
         args = self.args
         sources = content.pop('sources', None) or [provenance()]
         result = dict(
-            name=name, command=command_line(), quick=args.quick, amp=args.amp,
+            name=name, command=content.pop('command', command_line()), quick=args.quick,
+            amp=args.amp,
             commits=distinct(source['commit'] for source in sources),
             devices=distinct(source['device'] for source in sources),
             torch=distinct(source['versions']['torch'] for source in sources),
@@ -276,7 +277,15 @@ def table1(place: Place) -> None:
             sources += [start for run in done for start in run['starts']]
         rows.append(dict(label=row.label, config=relative(like.config), paper=row.paper,
                          public=row.public, **cells))
-    place.write(name, epochs=epochs, shortened=shortened,
+    # The one command that makes this table; several may have trained its runs.
+    trained = {run['config'] for run in found}
+    command = command_line([
+        'table1', *['--quick'] * args.quick, *(['--epochs', epochs] if args.epochs else []),
+        *['--amp'] * args.amp, '--seeds', *distinct(run['seed'] for run in found),
+        '--clutter', *dict.fromkeys(run['clutter'] for run in found), '--models',
+        *(row.config for row in TABLE1 if relative(cluttered_config(row.config)) in trained)])
+    place.write(name, command=command,
+                epochs=epochs, shortened=shortened,
                 seeds=distinct(run['seed'] for run in found), protocol=(
                     'trained on 55,000 images, hyper-parameters chosen on val (5,000), the '
                     'weights of the last epoch tested once on test (10,000)'),
@@ -667,8 +676,10 @@ def device_name() -> str:
     return f'CPU ({model.group(1) if model else "unknown"}, threads: {torch.get_num_threads()})'
 
 
-def command_line() -> str:
-    return shlex.join(['python', 'tools/reproduce.py', *sys.argv[1:]])
+def command_line(arguments: Optional[Iterable] = None) -> str:
+    """This one's, or that of other arguments."""
+    return shlex.join(['python', 'tools/reproduce.py',
+                       *map(str, sys.argv[1:] if arguments is None else arguments)])
 
 
 def relative(path: Path) -> str:

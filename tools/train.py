@@ -1,5 +1,6 @@
 """Train a model: python tools/train.py CONFIG"""
 import argparse
+import os.path as osp
 
 import torch
 from mmengine.runner import Runner
@@ -31,6 +32,8 @@ def main() -> None:
     if args.resume is not None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
+        if cfg.load_from and '://' not in cfg.load_from and not osp.isfile(cfg.load_from):
+            raise SystemExit(f'The checkpoint {cfg.load_from} to go on from is not there.')
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise SystemExit(f'--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '

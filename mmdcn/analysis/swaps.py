@@ -92,12 +92,16 @@ def compare(model: DCNClassifier, loader: DataLoader,
         dict: Name -> ``error`` and ``patch_hit`` in percent, ``patches`` and ``multiplications``
         of an image, on average.
     """
-    evaluators = {name: Evaluator([dict(type='Accuracy'), dict(type='PatchHit')])
+    evaluators = {name: Evaluator([dict(type='mmpretrain.Accuracy'), dict(type='mmdcn.PatchHit')])
                   for name in swaps}
     patches, without = dict.fromkeys(swaps, 0), {}
     for batch in track(loader, description='Comparing'):
         batch = model.data_preprocessor(batch)
         images, samples = batch['inputs'], batch['data_samples']
+        if 'gt_bboxes' not in samples[0]:
+            raise SystemExit('The images have no gt_bboxes to tell what patches hit: put boxes '
+                             'into the dataset, and end its pipeline with '
+                             "dict(type='PackInputs', algorithm_keys=('gt_bboxes', )).")
         for name, parts in swaps.items():
             for part, module in parts.items():
                 setattr(model, part, module)

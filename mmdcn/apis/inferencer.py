@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
 
+import matplotlib
 import numpy as np
 import torch
 from mmengine.config import Config
@@ -118,9 +119,14 @@ class DCNInferencer(BaseInferencer):
             FileNotFoundError: A file is not there.
             TypeError: An input is neither a path nor an array.
             ValueError: An image cannot be read, has other channels than the network or is too
-                small for it; or an option is out of range.
+                small for it; an option is out of range; there is no display to show pictures on,
+                or no folder can be made for them.
         """
         *_, visualize_kwargs, _ = self._dispatch_kwargs(**kwargs)
+        if visualize_kwargs.get('show') and matplotlib.get_backend().lower() == 'agg':
+            raise ValueError('show=True needs a display, and there is none here: use show_dir.')
+        if visualize_kwargs.get('show_dir') is not None:
+            _make_folder(visualize_kwargs['show_dir'])
         if batch_size < 1:
             raise ValueError(f'batch_size counts images and must be at least 1, got {batch_size}.')
         inputs = self._inputs_to_list(inputs)
@@ -317,6 +323,9 @@ class DCNInferencer(BaseInferencer):
             result.update(pred_scores=pred.pred_score.numpy(), pred_label=label,
                           pred_score=float(pred.pred_score[label]))
             if self.classes is not None:
+                if len(self.classes) != len(pred.pred_score):
+                    raise ValueError(f'The model tells {len(pred.pred_score)} classes apart, but '
+                                     f'{len(self.classes)} names are given as classes.')
                 result['pred_class'] = self.classes[label]
         if 'patch_bboxes' in pred:
             result.update(patch_bboxes=_in_image(pred), saliency=pred.saliency.numpy())
@@ -327,6 +336,14 @@ class DCNInferencer(BaseInferencer):
             from mmpretrain.visualization import UniversalVisualizer
             self.visualizer = UniversalVisualizer()
         self.visualizer.show(to_array(figure), win_name=name, wait_time=wait_time)
+
+
+def _make_folder(path: Union[str, os.PathLike]) -> None:
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f'Pictures cannot be written into {path} ({error.strerror}): name '
+                         'another folder as show_dir.') from error
 
 
 def _is_loader(step: dict) -> bool:

@@ -70,6 +70,7 @@ def get_model(model: Union[str, PathLike, Config], pretrained: Union[bool, str, 
                         f'{type(model).__name__}.')
     elif Path(model).suffix == '.py':
         config = _read_config(Path(model))
+        metainfo = _entry_of(Path(model))
     elif Path(model).suffix in CHECKPOINT_SUFFIXES:
         checkpoint = read_checkpoint(model)
         config = config_of(checkpoint)
@@ -113,8 +114,9 @@ def find_model(name: str) -> Model:
     if found:
         names = ', '.join(model.name for model in found)
         raise ValueError(f'{name!r} is the beginning of several models: {names}.')
-    short = {model.split('_')[0] for model in models}
-    nearest = difflib.get_close_matches(name, [*sorted(short), *models], n=3, cutoff=.4)
+    short = sorted({model.split('_')[0] for model in models})
+    nearest = [model for model in short if model.startswith(name)][:6] or (
+        difflib.get_close_matches(name, [*short, *models], n=3, cutoff=.4))
     hint = f'the nearest names are {", ".join(nearest)}; ' if nearest else ''
     raise ValueError(f'There is no model {name!r}; {hint}mmdcn.list_models() gives all.')
 
@@ -135,6 +137,12 @@ def _models() -> Dict[str, Model]:
     return {model.name: model for model in index.models}
 
 
+def _entry_of(path: Path) -> Optional[Model]:
+    """Of a config that is one of the model index, unchanged since its weights were made."""
+    found = _models().get(path.stem)
+    return found if found and path.resolve() == (_root() / found.config).resolve() else None
+
+
 def _read_config(path: Path) -> Config:
     if not path.is_file():
         raise FileNotFoundError(f'The config {path} is not there.')
@@ -153,7 +161,7 @@ def _known_checkpoint(config: Config, metainfo: Optional[Model]) -> Optional[Che
     if not names_weights(config.model):
         name = metainfo.name if metainfo else config.filename or 'this config'
         raise ValueError(f'No trained weights are known of {name}: pass a checkpoint as '
-                         'pretrained.')
+                         'pretrained (--checkpoint of the tools).')
     return None
 
 
@@ -165,8 +173,10 @@ def _build(config: Config) -> BaseModel:
         with DefaultScope.overwrite_default_scope(scope_of(config)):
             return MODELS.build(model)
     except KeyError as error:  # MMEngine's answer to a type that is not registered
-        raise ValueError(f'The config {config.filename or ""} cannot be built: '
-                         f'{error.args[0]}') from error
+        name = config.filename or 'in the checkpoint'
+        raise ValueError(f'The config {name} cannot be built: {error.args[0]}. A config file may '
+                         'name what to import in custom_imports; one in a checkpoint may not, so '
+                         'pass the file as well.') from error
 
 
 def _dataset_meta(config: Config, checkpoint: Optional[Checkpoint]) -> dict:

@@ -13,7 +13,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdcn.utils.build import read_config
-from mmdcn.utils.checkpoint import load_named_weights
+from mmdcn.utils.checkpoint import check_weights_of, load_named_weights, read_checkpoint
 
 # Who starts the processes, and in which variables he tells each which one it is.
 LAUNCHERS = dict(
@@ -96,9 +96,12 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     runner = Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if checkpoint is None:
-        load_named_weights(runner.model.module if is_model_wrapper(runner.model)
-                           else runner.model)
+        load_named_weights(model)
+    elif '://' not in checkpoint:  # else MMEngine knows from where
+        # It would go on with whatever weights have the same names.
+        check_weights_of(model.module if tta else model, read_checkpoint(checkpoint))
     return runner
 
 

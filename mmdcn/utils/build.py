@@ -15,10 +15,12 @@ def read_config(path: Union[str, Path]) -> Config:
     """Read a config file.
 
     Raises:
-        SystemExit: It is not there.
+        SystemExit: It is not there, or no config.
     """
     if not Path(path).is_file():
         raise SystemExit(f'The config {path} is not there; those of mmdcn are in configs/.')
+    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise SystemExit(f'{path} is no config: name a .py file, such as those in configs/.')
     return Config.fromfile(path)
 
 

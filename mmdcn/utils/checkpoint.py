@@ -59,9 +59,18 @@ def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         ValueError: They are of another model; the message says which weights differ.
     """
+    check_weights_of(model, checkpoint)
+    model.load_state_dict(checkpoint.weights)
+
+
+def check_weights_of(model: nn.Module, checkpoint: Checkpoint) -> None:
+    """Check that a checkpoint's weights are a model's, all of them.
+
+    Raises:
+        ValueError: They are of another model; the message says which weights differ.
+    """
     _check_names(model, checkpoint, {'the model has no': [
         name for name in checkpoint.weights if name not in model.state_dict()]})
-    model.load_state_dict(checkpoint.weights)
 
 
 def load_named_weights(model: nn.Module) -> None:

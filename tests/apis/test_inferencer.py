@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -295,8 +296,27 @@ def test_models_without_patches_and_numbers_are_drawn(reader, tmp_path):
         assert Image.open(tmp_path / folder / '0.png').format == 'PNG'
 
 
+def test_without_a_display_nothing_waits_for_a_key(trained, monkeypatch):
+    monkeypatch.setattr(matplotlib, 'get_backend', lambda: 'agg')
+    with pytest.raises(ValueError, match='show=True needs a display, and there is none here: use '
+                                         'show_dir'):
+        trained(str(DEMO), show=True)
+
+
+def test_a_folder_for_pictures_that_cannot_be_is_refused(trained, tmp_path):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='file/shown .Not a directory.: name another folder'):
+        trained(str(DEMO), show_dir=tmp_path / 'file' / 'shown')
+
+
+def test_classes_are_as_many_as_the_network_tells_apart():
+    with pytest.raises(ValueError, match='tells 10 classes apart, but 1 names are given'):
+        DCNInferencer('dcn-k8-hint', classes=['a'])(str(DEMO))
+
+
 def test_a_picture_can_be_shown(trained, monkeypatch):
     shown = []
+    monkeypatch.setattr(matplotlib, 'get_backend', lambda: 'tkagg')
     monkeypatch.setattr(Visualizer, 'show', lambda self, image, win_name, wait_time: shown.append(
         (image.shape, win_name, wait_time)))
     trained(str(DEMO), show=True, wait_time=3)

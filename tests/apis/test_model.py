@@ -49,6 +49,24 @@ def test_a_name_that_there_is_not_gets_the_nearest_ones(name, nearest):
         mmdcn.get_model(name)
 
 
+def test_the_beginning_of_several_names_gets_these():
+    with pytest.raises(ValueError, match="'dcn-k24'; the nearest names are dcn-k24-hint, "
+                                         'dcn-k24-hint-augmented;'):
+        find_model('dcn-k24')
+
+
+def test_a_config_whose_weights_come_along_gets_them():
+    trained = mmdcn.get_model(FOLDER / f'{QUICK}.py', pretrained=True)
+    assert torch.equal(trained.head.fc.weight, mmdcn.get_model(QUICK, True).head.fc.weight)
+
+
+def test_a_copy_of_a_config_does_not(tmp_path):
+    copy = tmp_path / f'{QUICK}.py'
+    copy.write_text(f"_base_ = '{FOLDER / QUICK}.py'")
+    with pytest.raises(ValueError, match='No trained weights are known of'):
+        mmdcn.get_model(copy, pretrained=True)
+
+
 def test_a_name_like_no_other_gets_a_hint():
     with pytest.raises(ValueError, match=re.escape("There is no model 'Ω'; mmdcn.list_models() "
                                                    'gives all.')):
@@ -68,7 +86,7 @@ def test_a_model_is_the_same_by_name_path_config_and_checkpoint():
                    for name, weight in built.state_dict().items())
         assert built._config.model.hint.loss_weight == .01
         assert built._dataset_meta['classes'][7] == '7 - seven'
-        assert (built._metainfo is not None) == (model == QUICK)
+        assert (built._metainfo is not None) == (str(model) in (QUICK, str(path)))
 
 
 def test_without_pretrained_the_weights_are_those_of_initialisation():

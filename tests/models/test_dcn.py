@@ -345,3 +345,26 @@ def test_lambda_must_be_a_share(weight):
     with pytest.raises(ValueError, match=r'HintLoss\(loss_weight=...\) is the λ of a convex '
                                          r'combination and must be within \[0, 1\], got'):
         build_dcn(hint=dict(loss_weight=weight))
+
+
+class Bare(nn.Module):
+    """A saliency or selector whose author has not read what it owes."""
+
+    def __init__(self, give):
+        super().__init__()
+        self.give = give
+
+    def forward(self, saliency, *_):
+        return self.give(saliency)
+
+
+def test_a_saliency_or_selector_that_breaks_its_contract_is_named(images):
+    dcn = build_dcn(saliency=Bare(lambda coarse: coarse.norm(dim=1)))
+    for number in (1, 2, 4):
+        with pytest.raises(TypeError, match=r'Bare must give Measured\(saliency, entropy=None\), '
+                                            'got Tensor'):
+            dcn(images[:number])
+    dcn = build_dcn(selector=Bare(lambda saliency: torch.zeros(len(saliency), 3, 2).long()))
+    with pytest.raises(ValueError, match=r'Bare must give flat cells of shape \(4, k\) or packed '
+                                         r'ones, got \(4, 3, 2\)'):
+        dcn(images)

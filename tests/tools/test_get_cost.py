@@ -95,9 +95,8 @@ def test_true_boxes_are_not_needed_to_count(get_cost, tmp_path):
     ([COARSE, *SHAPE, '--k', 8], '--k sets the k of a selector, but no model here has one: leave '
      'it out.'),
     ([DCN, '--shape', 1, 20, 20], f'{DCN} cannot run on an image of 1×20×20 (GlobalMaxPoolHead '
-     'needs a feature map of at least 4×4 cells, got 3×3: enlarge the image); change --shape.'),
-    ([DCN, '--shape', 3, 100, 100], 'or the in_channels of both towers); change '
-     '--shape.'),
+     'needs a feature map of at least 4×4 cells, got 3×3: enlarge the image).'),
+    ([DCN, '--shape', 3, 100, 100], 'or the in_channels of both towers).'),
 ])
 def test_what_cannot_be_counted_is_refused_in_a_sentence(get_cost, args, sentence):
     with pytest.raises(SystemExit) as refused:

@@ -56,6 +56,14 @@ def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
     assert 'Epoch(test)' in first and 'Epoch(test)' not in again
 
 
+def test_weights_of_another_model_are_not_tested(tmp_path, mnist_root):
+    weights, = (ROOT / 'checkpoints').glob('dcn-k8-hint_*.pth')
+    config = 'configs/cluttered_mnist/coarse_1xb128-60e_cluttered-mnist.py'
+    printed = run_tool('tools/test.py', config, weights, '--work-dir', tmp_path, code=1)
+    assert ('is of another model than this ImageClassifier: it lacks backbone.layers.0.conv.weight '
+            in printed.splitlines()[-1])
+
+
 def test_table_2_names_the_tower_that_is_missing(tmp_path):
     printed = run_tool(TABLE, 'street-numbers', folder=tmp_path, code=1)
     name = 'coarse_1xb128-10e_street-numbers'

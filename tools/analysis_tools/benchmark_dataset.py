@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Callable, Iterable, List
 
 import numpy as np
-from mmengine.config import Config
 from mmengine.runner import Runner
 from rich import box
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from mmdcn.utils.build import build_dataset
+from mmdcn.utils.build import build_dataset, read_config
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +39,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    cfg = Config.fromfile(args.config)
+    cfg = read_config(args.config)
     loader_cfg = cfg[f'{args.subset}_dataloader']
     loader_cfg.dataset.indices = args.num
     dataset = build_dataset(cfg, args.subset)

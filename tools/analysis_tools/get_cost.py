@@ -107,16 +107,18 @@ def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
         model.selector.register_forward_hook(lambda *run: chosen.append(run[-1].size(1)))
         if isinstance(model.saliency, OracleCells):  # multiplies as little, but needs true boxes
             model.saliency = RandomCells()
+    if shape is None and cfg.get('test_dataloader') is None:
+        raise SystemExit(f'{config} names no test images to take a shape from; pass --shape C H W.')
     try:
         images = first_images(cfg, 1) if shape is None else torch.rand(1, *shape)
-    except FileNotFoundError as error:
+    except OSError as error:  # also of a dataset that would be downloaded
         raise SystemExit(f'{config} has no test image to take a shape from ({_first_line(error)}); '
                          'pass --shape, which needs no data.') from error
     try:
         parts = multiplications_by_part(model, images)
     except (RuntimeError, ValueError) as error:
         raise SystemExit(f'{config} cannot run on an image of {_times(images.shape[1:])} '
-                         f'({_first_line(error)}); change --shape.') from error
+                         f'({_first_line(error)}).') from error
     return dict(config=str(config), shape=list(images.shape[1:]), k=chosen[0] if chosen else None,
                 parameters=sum(weight.numel() for weight in model.parameters()),
                 parts=parts, total=sum(parts.values()))

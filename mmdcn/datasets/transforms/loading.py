@@ -46,8 +46,8 @@ def _load(path: str) -> np.ndarray:
                                 'correct the path.') from error
     # PIL's decoders answer broken bytes with many types of error.
     except Exception as error:
-        raise ValueError(f'The image {path} is cut or cannot be read ({error}); replace '
-                         'it, for example by extracting its archive again.') from error
+        raise ValueError(f'The image {path} is cut or cannot be read ({error}); replace it, by '
+                         'extracting its archive again or converting it to 8 bits.') from error
 
 
 def _luminance(image: Image.Image) -> np.ndarray:

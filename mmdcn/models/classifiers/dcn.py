@@ -99,15 +99,23 @@ class DCNClassifier(BaseClassifier):
         """Look at (N, C, H, W) images, coarsely and then at the salient patches again.
 
         Raises:
-            ValueError: The towers take images of other channels.
+            TypeError: The saliency gives no ``Measured``.
+            ValueError: The towers take images of other channels, or the selector gives no cells.
         """
         if self.channels not in (None, images.size(1)):
             raise ValueError(f'This DCN takes images of {self.channels} channel(s), got '
                              f'{images.size(1)}: change how the pipeline loads them, or the '
                              'in_channels of both towers.')
         coarse = _last_map(self.coarse(self.normalize(shrink(images, self.coarse_scale))))
-        saliency, entropy = self.saliency(coarse, self.head, data_samples)
+        measured = self.saliency(coarse, self.head, data_samples)
+        if isinstance(measured, torch.Tensor) or len(measured) != 2:
+            raise TypeError(f'{type(self.saliency).__name__} must give Measured(saliency, '
+                            f'entropy=None), got {type(measured).__name__}.')
+        saliency, entropy = measured
         cells = self.selector(saliency, entropy)
+        if isinstance(cells, torch.Tensor) and (cells.dim() != 2 or len(cells) != len(images)):
+            raise ValueError(f'{type(self.selector).__name__} must give flat cells of shape '
+                             f'({len(images)}, k) or packed ones, got {tuple(cells.shape)}.')
         patches = self.normalize(self.patch_extractor(images, cells, coarse.shape[-2:]))
         fine = by_image(self.describe(patches), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
