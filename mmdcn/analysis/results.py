@@ -61,8 +61,8 @@ def metafile_results(folder: Path, config: str) -> str:
         folder: Where the files of results are.
         config: Name of the model's config, without folder and suffix.
     """
-    for table in ('table1', 'table2', 'table2-w25', 'table2-svhn'):
-        metric = 'Top 1 Accuracy' if table == 'table1' else 'Sequence Accuracy'
+    for table in ('table1', 'table1-amp', 'table2', 'table2-w25', 'table2-svhn'):
+        metric = 'Top 1 Accuracy' if table.startswith('table1') else 'Sequence Accuracy'
         for row in (read(folder, table) or {}).get('rows', []):
             # Table 1 has a cell a column, Table 2 one column.
             found = row.get('fixed', row.get('fresh', row))
@@ -135,11 +135,11 @@ def _tests(folder: Path, dataset: str) -> str:
 
 
 def _table1(result: dict) -> str:
-    """All rows of a full run, and those that were run of a shorter one."""
+    """All rows of the full experiment, and those that were run of others."""
     sources = result['reference']
     rows = [[row['label'], _percent(row['paper']), _percent(row['public']),
              *(_spread(row[clutter]) if clutter in row else '–' for clutter in CLUTTERS)]
-            for row in result['rows'] if not result['shortened'] or any(
+            for row in result['rows'] if result['name'] == 'table1' or any(
                 row[clutter]['errors'] for clutter in CLUTTERS if clutter in row)]
     sentence = ' '.join([
         'Test error in percent, mean ± standard deviation over seeds (number of seeds).',
