@@ -1,4 +1,5 @@
 """Finds every config by itself and runs what it describes."""
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, save_checkpoint
 
+from mmdcn.models.heads.global_pool_head import GlobalPoolHead
+from mmdcn.models.selectors.adaptive import AdaptiveSelector
 from mmdcn.registry import DATASETS
 from mmdcn.utils.build import build_model
 
@@ -106,6 +109,30 @@ def test_a_config_gives_losses_and_predictions_on_its_own_data(path, data_roots,
                 assert model(**batch).isfinite().all()
                 evaluator.process(data_samples=model.test_step(default_collate(samples)))
         assert all(0 <= value <= 100 for value in evaluator.evaluate(IMAGES).values())
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_a_config_runs_on_a_device_that_is_not_the_cpu(path, data_roots, checkpoints, monkeypatch):
+    """On ``meta``, which as a GPU refuses tensors of the CPU, and has no values to wait for."""
+    # Torch has no autocast there, and the labels of the first batch are checked.
+    monkeypatch.setattr(torch, 'autocast', lambda *args, **kwargs: nullcontext())
+    monkeypatch.setattr(GlobalPoolHead, '_check_labels', lambda *args: None)
+    cfg = load(path, data_roots, checkpoints)
+    init_default_scope(cfg.default_scope)
+    model = build_model(cfg).to('meta')
+    waits = isinstance(getattr(model, 'selector', None), AdaptiveSelector)
+    for subset, mode in (('train', 'loss'), ('test', 'predict')):
+        _, (samples, *_) = batches(cfg, subset)
+        model.train(mode == 'loss')
+        batch = model.data_preprocessor(default_collate(samples), training=mode == 'loss')
+        assert batch['inputs'].is_meta
+        # A budget that depends on the image is the one thing that has to be known.
+        with pytest.raises(NotImplementedError) if waits else nullcontext():
+            found = model(**batch, mode=mode)
+            if mode == 'loss':
+                sum(value for name, value in found.items() if 'loss' in name).backward()
+                assert all(weight.grad.is_meta for weight in model.parameters()
+                           if weight.requires_grad)
 
 
 @pytest.mark.parametrize('path', [path for path in CONFIGS if 'tta_model' in Config.fromfile(path)],
