@@ -119,3 +119,12 @@ def test_a_label_that_is_no_class_is_named(label, head_type):
     samples[1].set_gt_label(label)
     with pytest.raises(ValueError, match=f'got the label {label}, which is not within 0..9'):
         head.loss(torch.rand(2, 2, 6, 6), samples)
+
+
+def test_many_cells_are_added_up_in_float32_in_mixed_precision():
+    head, feats = GlobalSumPoolHead(num_classes=10, in_channels=4).eval(), torch.rand(2, 4, 47, 47)
+    with torch.no_grad(), torch.autocast('cpu', torch.bfloat16):
+        found = head.pre_logits(feats)
+        total = head.conv(feats).double().square().sum(dim=(2, 3))  # of the rounded responses
+    expected = torch.nn.functional.layer_norm(total, total.shape[1:], eps=head.norm.eps)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-4)

@@ -55,7 +55,9 @@ class GlobalSumPoolHead(GlobalPoolHead):
             ValueError: The map has other channels than ``in_channels``.
         """
         # In mixed precision a CPU would add up hundreds of cells with eight bits.
-        return self.norm(self.conv(self._map(feats)).float().square().sum(dim=(2, 3)))
+        responses = self.conv(self._map(feats))
+        responses = responses.to(torch.promote_types(responses.dtype, torch.float32))
+        return self.norm(responses.square().sum(dim=(2, 3)))
 
     def entropy_and_gradient_norm(
             self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
