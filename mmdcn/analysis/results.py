@@ -126,6 +126,7 @@ def _tests(folder: Path, dataset: str) -> str:
     rows = []
     for path in sorted(folder.glob('*.json'), key=lambda path: path.stem.split('.')):
         config, *words = path.stem.split('.')
+        words = [word.replace('-', ' ') for word in words]
         if config.rsplit('_', 1)[1] == dataset:
             metrics = json.loads(path.read_text(encoding='utf-8'))
             hit = metrics.get('patch_hit/mean')

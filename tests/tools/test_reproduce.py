@@ -397,7 +397,7 @@ def test_single_runs_are_listed_with_what_differs_from_their_configs(tmp_path):
         (tmp_path / 'tests' / f'{name}.json').write_text(json.dumps({
             'accuracy/top1': accuracy, **({'patch_hit/mean': 75.} if accuracy > 95 else {})}))
     assert render(tmp_path, 'tests:digits').splitlines()[2:] == [
-        '| `dcn_digits` | 1.88 | 75.00 |', '| `dcn_digits`, 12-epochs | 10.00 | – |']
+        '| `dcn_digits` | 1.88 | 75.00 |', '| `dcn_digits`, 12 epochs | 10.00 | – |']
 
 
 def test_regions_are_filled_and_all_else_stays(results):
