@@ -436,16 +436,16 @@ def cost(place: Place) -> None:
     if not args.no_timing:
         need_mnist()
         (folder / 'timed.json').unlink(missing_ok=True)
-        megapixel = [MEGAPIXEL / f'{name}.py' for name in (
-            ('downsampled_1xb16-12e_megapixel-mnist-500', 'dcn-k10_1xb16-12e_megapixel-mnist-500')
-            if args.quick else [f'{model}_1xb16-30e_megapixel-mnist' for model in (
-                'downsampled', 'fine', 'dcn-k5', 'dcn-k10', 'dcn-k20')])]
+        megapixel = [MEGAPIXEL / f'{model}_1xb16-30e_megapixel-mnist.py' for model in (
+            'fine', 'dcn-k5', 'dcn-k10', 'dcn-k20')]
         svhn = [SVHN / f'{name}.py' for name in (
             'coarse_1xb128-10e_svhn', 'fine_1xb128-10e_svhn', 'dcn-k6_svhn')]
         for part, models, options in (
                 ('cluttered_mnist', configs, ['--shapes', '1x100x100', '--batch-sizes', 1, 8, 64,
                                               '--variants', 'as-built', 'autograd']),
-                ('megapixel_mnist', megapixel, ['--batch-sizes', 1, '--training']),
+                ('megapixel_mnist', megapixel, [
+                    '--shapes', '1x256x256' if args.quick else '1x1500x1500', '--batch-sizes', 1,
+                    '--training']),
                 ('svhn', svhn, ['--shapes', *(['1x54x110'] if args.quick else SVHN_SHAPES),
                                 '--batch-sizes', 1])):
             print(f'Timing {part}')
@@ -455,7 +455,8 @@ def cost(place: Place) -> None:
         for config in configs[-1], megapixel[-1]:
             print(f'Timing the dataset of {config.parent.name}')
             run_script(TOOLS / 'analysis_tools' / 'benchmark_dataset.py', [
-                config, *(['--num', 256, '--rounds', 1] if args.quick else []), '--out',
+                config, '--num', 256 if args.quick else 1024, '--rounds', 1 if args.quick else 5,
+                '--out',
                 folder / f'speeds-{config.parent.name}.json'], log=folder / 'cost.log')
         write_json(folder / 'timed.json', provenance())
     found, timed = {'times': [], 'speeds': []}, folder / 'timed.json'

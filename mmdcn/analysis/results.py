@@ -299,7 +299,7 @@ def _worth_comparing(model: str, other: str) -> bool:
         return name == other
     if name == 'fine':
         return other.startswith('dcn') and ',' not in other
-    return name.startswith('dcn') and other in ('coarse', 'downsampled')
+    return name.startswith('dcn') and other == 'coarse'
 
 
 _TABLES: Dict[str, Callable[[dict], str]] = {

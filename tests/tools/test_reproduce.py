@@ -203,9 +203,9 @@ def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_pat
     assert '| dcn-k8-hint, autograd : dcn-k8-hint |' in page
     assert '| images a second | dataset alone | loader, 1 worker | loader, 2 workers |' in page
     part = render(tmp_path / QUICK / 'results', 'cost:megapixel_mnist')
-    assert '| dcn-k10 : downsampled |' in part and 'dcn-k8-hint' not in part
+    assert '| fine : dcn-k10 |' in part and 'dcn-k8-hint' not in part
     memory = next(row['training_peak_bytes'] for row in timings if row['model'] == 'dcn-k10')
-    row = rf'^\| dcn-k10 \| [\d.]+ \| [\d.]+ \| {memory / 1e6:.1f} \|$'
+    row = rf'^\| dcn-k10 \| [\d.]+ .* \| [\d.]+ .* \| {memory / 1e6:.1f} \(fine: [\d.]+×\) \|$'
     assert re.search(row, part, re.MULTILINE)
 
 
