@@ -91,7 +91,7 @@ def test_two_threads_add_up_all_windows(graph):
     ([CONFIG, 'none.pth'], 'The checkpoint none.pth is not there.'),
     ([CONFIG], f'{CONFIG} does not name the weights of all parts in an init_cfg: pass a '
                'checkpoint.'),
-    ([SVHN], 'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth can not be found.')])
+    ([SVHN], 'The checkpoint work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth is not there.')])
 def test_what_is_not_there_is_named(export, tmp_path, args, message):
     with pytest.raises(SystemExit) as caught:
         export(*args, '--out', tmp_path / 'dcn.onnx', *SHAPE)
