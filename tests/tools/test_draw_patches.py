@@ -76,8 +76,8 @@ def test_an_image_gets_a_row_with_a_panel_a_scale(draw, folder):
     ((QUICK, 'none.pth'), 'none.pth is not there.'),
     ((QUICK, __file__), 'test_draw_patches.py is no checkpoint'),
     ((SVHN, 'dcn.pth'), 'The checkpoint dcn.pth is of another model than this DCNClassifier: it'),
-    (('configs/svhn/dcn-k6_svhn.py', ), 'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth can not be '
-                                        'found. The init_cfg of the config names it: train'),
+    (('configs/svhn/dcn-k6_svhn.py', ), 'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth is not '
+                                        'there. The init_cfg of the config names it: train'),
     (('configs/svhn/coarse-w25_1xb32-10e_street-numbers.py', ), 'is no DCNClassifier, so it has no '
                                                                 'saliency'),
     ((QUICK, 'dcn.pth', '--tta'), 'lacks tta_model and tta_pipeline, which --tta needs.'),
