@@ -4,6 +4,7 @@ import atexit
 import os
 import os.path as osp
 import subprocess
+import time
 from typing import Optional
 
 import torch
@@ -160,6 +161,8 @@ def _first_machine(launcher: str) -> str:
 def _leave_group() -> None:
     """End the threads that talk to other processes; the interpreter's end may abort on them."""
     if torch_dist.is_initialized():
+        # One may still be giving back what the last collective had, for which it needs Python.
+        time.sleep(.2)
         torch_dist.destroy_process_group()
 
 
