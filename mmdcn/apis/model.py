@@ -138,7 +138,7 @@ def _models() -> Dict[str, Model]:
 
 
 def _entry_of(path: Path) -> Optional[Model]:
-    """Of a config that is one of the model index, unchanged since its weights were made."""
+    """Of a config file that the model index names; of a copy of it there is none."""
     found = _models().get(path.stem)
     return found if found and path.resolve() == (_root() / found.config).resolve() else None
 
