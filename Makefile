@@ -1,9 +1,9 @@
 PYTHON ?= python3
 MNIST := data/mnist
 QUICK := work_dirs/quickstart
-QUICK_CONFIG := configs/cluttered_mnist/dcn-k8-hint_1xb128-4e_cluttered-mnist.py
+QUICK_CONFIG := configs/dcn/dcn-k8-hint_1xb128-4e_cluttered-mnist.py
 QUICK_CHECKPOINT := $(QUICK)/epoch_4.pth
-MODELS := $(foreach model,coarse fine,configs/cluttered_mnist/$(model)_1xb128-60e_cluttered-mnist.py) $(QUICK_CONFIG)
+MODELS := $(foreach model,coarse fine,configs/dcn/$(model)_1xb128-60e_cluttered-mnist.py) $(QUICK_CONFIG)
 
 STREET := data/street-numbers
 STREET_TOWERS := $(foreach tower,coarse-w25_1xb32-10e fine-w25_1xb32-5e,work_dirs/$(tower)_street-numbers/.trained)
@@ -47,7 +47,7 @@ street-numbers: $(STREET_TOWERS)  ## train small towers on synthetic house numbe
 	$(PY_BUSY) tools/analysis_tools/table2.py street-numbers --width w25
 
 work_dirs/%_street-numbers/.trained: | street-number-images
-	$(PY_BUSY) tools/train.py configs/svhn/$*_street-numbers.py --resume
+	$(PY_BUSY) tools/train.py configs/dcn/$*_street-numbers.py --resume
 	touch $@
 
 .PHONY: street-number-images

@@ -61,6 +61,9 @@ setup(
     # MMEngine, MMCV and MMPretrain stand in mminstall.txt alone, as everywhere in OpenMMLab:
     # naming mmcv-lite here would overwrite the mmcv that a user has.
     install_requires=requirements('runtime'),
-    extras_require={'tests': requirements('tests') + requirements('optional'),
-                    'optional': requirements('optional'), 'mim': requirements('mminstall')},
+    extras_require={
+        'tests': requirements('tests') + requirements('optional'),
+        'optional': requirements('optional'),
+        'mim': requirements('mminstall'),
+    },
 )

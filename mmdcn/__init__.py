@@ -1,4 +1,5 @@
 """Dynamic Capacity Networks (Almahairi et al., ICML 2016) for MMPretrain."""
+
 import warnings
 
 from mmdcn.utils.dependencies import check_dependencies
@@ -21,4 +22,5 @@ def __getattr__(name: str):
     if name not in __all__:
         raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
     from mmdcn import apis
+
     return getattr(apis, name)

@@ -4,6 +4,7 @@ A part that is not found here is looked for in MMPretrain and then in MMEngine, 
 ``default_scope = 'mmdcn'`` a config says ``ResNet`` or ``Accuracy`` without a prefix. From
 any other scope ``type='mmdcn.DCNClassifier'`` works with nothing imported by hand.
 """
+
 from mmengine.registry import Registry
 from mmpretrain import registry as parents
 

@@ -1,4 +1,5 @@
 """What all tests share."""
+
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,19 @@ def mnist_root() -> str:
 def street_numbers_root(tmp_path_factory) -> str:
     """A few synthetic house numbers in SVHN's layout."""
     from .tools.running import run_tool  # which imports from here
+
     root = tmp_path_factory.mktemp('street-numbers')
-    run_tool('tools/dataset_converters/make_street_numbers.py', '--out', root, '--train', 12,
-             '--extra', 8, '--test', 4, '--workers', 1)
+    run_tool(
+        'tools/dataset_converters/make_street_numbers.py',
+        '--out',
+        root,
+        '--train',
+        12,
+        '--extra',
+        8,
+        '--test',
+        4,
+        '--workers',
+        1,
+    )
     return str(root)

@@ -1,6 +1,7 @@
 """Finds configs and what mmdcn registers."""
+
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List
 
 from mmengine.config import Config
 from mmengine.registry import Registry
@@ -9,15 +10,16 @@ from mmdcn import registry
 
 from .conftest import ROOT
 
-CONFIGS: List[Path] = sorted(
-    path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts)
+CONFIGS: list[Path] = sorted(
+    path for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts
+)
 
 
-def registries() -> Dict[str, Registry]:
+def registries() -> dict[str, Registry]:
     return {name: value for name, value in vars(registry).items() if isinstance(value, Registry)}
 
 
-def components() -> Dict[str, type]:
+def components() -> dict[str, type]:
     """Name -> class of everything that mmdcn registers itself."""
     found = {}
     for child in registries().values():

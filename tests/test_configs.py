@@ -1,4 +1,5 @@
 """Finds every config by itself and runs what it describes."""
+
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,8 +27,7 @@ IMAGES = 2  # of each subset
 
 @pytest.fixture(scope='session')
 def data_roots(mnist_root, street_numbers_root):
-    return dict(ClutteredMNIST=mnist_root, MegapixelMNIST=mnist_root,
-                SVHNFull=street_numbers_root)
+    return dict(ClutteredMNIST=mnist_root, MegapixelMNIST=mnist_root, SVHNFull=street_numbers_root)
 
 
 @pytest.fixture(scope='session')
@@ -38,7 +38,7 @@ def checkpoints(tmp_path_factory):
     def make(path: str) -> str:
         if path not in made:
             stem = Path(path).parent.name
-            origin, = [config for config in CONFIGS if config.stem == stem]
+            (origin,) = [config for config in CONFIGS if config.stem == stem]
             cfg = Config.fromfile(origin)
             assert Path(path) == Path('work_dirs', stem, f'epoch_{cfg.train_cfg.max_epochs}.pth')
             made[path] = str(folder / f'{stem}.pth')
@@ -78,7 +78,7 @@ def batches(cfg, subset):
     dataset = DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
     size = min(cfg[f'{subset}_dataloader'].batch_size, IMAGES)
     samples = [dataset[index] for index in range(IMAGES)]
-    return dataset, [samples[start:start + size] for start in range(0, IMAGES, size)]
+    return dataset, [samples[start : start + size] for start in range(0, IMAGES, size)]
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
@@ -89,7 +89,7 @@ def test_a_config_gives_losses_and_predictions_on_its_own_data(path, data_roots,
     model.init_weights()
 
     model.train()
-    _, (samples, ) = batches(cfg, 'train')
+    _, (samples,) = batches(cfg, 'train')
     batch = model.data_preprocessor(default_collate(samples), training=True)
     loss, logged = model.parse_losses(model(**batch, mode='loss'))
     loss.backward()
@@ -140,12 +140,15 @@ def test_a_config_runs_on_a_device_that_is_not_the_cpu(path, data_roots, checkpo
             assert all(weight.grad.is_meta for weight in model.parameters() if weight.requires_grad)
         # A budget that depends on the image is the one thing that has to be known.
         adaptive = isinstance(getattr(model, 'selector', None), AdaptiveSelector)
-        assert [values.shape for values in waited] == [(len(batch['inputs']), )] * adaptive
+        assert [values.shape for values in waited] == [(len(batch['inputs']),)] * adaptive
         waited.clear()
 
 
-@pytest.mark.parametrize('path', [path for path in CONFIGS if 'tta_model' in Config.fromfile(path)],
-                         ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    'path',
+    [path for path in CONFIGS if 'tta_model' in Config.fromfile(path)],
+    ids=lambda path: path.stem,
+)
 def test_a_config_averages_over_its_views_of_an_image(path, data_roots, checkpoints):
     cfg = load(path, data_roots, checkpoints)
     init_default_scope(cfg.default_scope)
@@ -163,8 +166,9 @@ def test_a_config_averages_over_its_views_of_an_image(path, data_roots, checkpoi
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_a_config_makes_a_runner_with_a_whole_schedule(path, data_roots, checkpoints, tmp_path,
-                                                       monkeypatch):
+def test_a_config_makes_a_runner_with_a_whole_schedule(
+    path, data_roots, checkpoints, tmp_path, monkeypatch
+):
     monkeypatch.setattr('mmengine.runner.runner.collect_env', dict)  # asks compilers; slow
     cfg = load(path, data_roots, checkpoints)
     cfg.work_dir = str(tmp_path)
@@ -184,8 +188,8 @@ def test_a_config_makes_a_runner_with_a_whole_schedule(path, data_roots, checkpo
             ends_epoch = (iteration + 1) % len(runner.train_dataloader) == 0
             if not scheduler.by_epoch or ends_epoch:
                 scheduler.step()
-    assert max(rates) == pytest.approx(top, rel=.05)
-    assert rates[0] < .2 * top and optimizer.get_lr()['lr'][0] < .05 * top
+    assert max(rates) == pytest.approx(top, rel=0.05)
+    assert rates[0] < 0.2 * top and optimizer.get_lr()['lr'][0] < 0.05 * top
 
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)

@@ -1,4 +1,5 @@
 """Builds the package and uses what an installation would give."""
+
 import os
 import shutil
 import subprocess
@@ -18,8 +19,14 @@ UNTRACKED = ('.*', 'data', 'work_dirs', 'build', 'dist', '*.egg-info', '__pycach
 
 
 def python(code: str, cwd: Path, path: str = '') -> str:
-    done = subprocess.run([sys.executable, '-c', code], cwd=cwd, text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env={**os.environ, 'PYTHONPATH': path})
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=cwd,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, 'PYTHONPATH': path},
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -48,14 +55,18 @@ def wheel(tree) -> Path:
 
 
 def tracked(suffixes: tuple, *folders: str) -> set:
-    return {str(path.relative_to(ROOT)) for folder in folders
-            for path in (ROOT / folder).rglob('*') if path.suffix in suffixes}
+    return {
+        str(path.relative_to(ROOT))
+        for folder in folders
+        for path in (ROOT / folder).rglob('*')
+        if path.suffix in suffixes
+    }
 
 
 def test_a_wheel_holds_the_package_and_what_mim_wants_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
-    modules = {name for name in tracked(('.py', ), 'mmdcn') if '/.mim/' not in name}
+    modules = {name for name in tracked(('.py',), 'mmdcn') if '/.mim/' not in name}
     mim = tracked(('.png', '.py', '.yml', '.sh', '.pth'), 'configs', 'tools', 'checkpoints', 'demo')
     assert names == modules | {f'mmdcn/.mim/{name}' for name in {*mim, 'model-index.yml'}}
 
@@ -63,20 +74,24 @@ def test_a_wheel_holds_the_package_and_what_mim_wants_and_no_more(wheel):
 def test_an_installed_package_answers_at_once(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / 'site')
-    printed = python(f"""
+    printed = python(
+        f"""
 import mmdcn
 assert mmdcn.__file__.startswith({str(tmp_path)!r})
 result, = mmdcn.DCNInferencer('dcn-k8-hint')({str(DEMO)!r})
 print(len(mmdcn.list_models()), result['pred_class'])
-""", tmp_path, str(tmp_path / 'site'))
-    configs = [name for name in tracked(('.py', ), 'configs') if '_base_' not in name]
+""",
+        tmp_path,
+        str(tmp_path / 'site'),
+    )
+    configs = [name for name in tracked(('.py',), 'configs') if '_base_' not in name]
     assert printed.splitlines()[-1] == f'{len(configs)} 7 - seven'
 
 
 def test_a_source_archive_builds_the_same_wheel(tree, wheel, tmp_path):
     with tarfile.open(built(tree, 'sdist')) as archive:
         archive.extractall(tmp_path, filter='data')
-    source, = tmp_path.iterdir()
+    (source,) = tmp_path.iterdir()
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(built(source, 'wheel')) as other:
         assert sorted(one.namelist()) == sorted(other.namelist())
 
@@ -85,7 +100,12 @@ def test_an_editable_installation_links_to_the_sources_and_a_wheel_has_none_of_i
     built(tree, 'editable')
     mim = tree / 'mmdcn' / '.mim'
     assert sorted(path.name for path in mim.iterdir()) == [
-        'checkpoints', 'configs', 'demo', 'model-index.yml', 'tools']
+        'checkpoints',
+        'configs',
+        'demo',
+        'model-index.yml',
+        'tools',
+    ]
     for path in mim.iterdir():
         assert path.is_symlink() and path.resolve() == tree.resolve() / path.name
     with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(built(tree, 'wheel')) as other:

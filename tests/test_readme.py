@@ -1,4 +1,5 @@
 """Runs what README.md shows."""
+
 import re
 
 import torch
@@ -17,7 +18,7 @@ BLOCKS = re.findall(r'<!-- run by tests/test_readme.py -->\n```python\n(.*?)```'
 
 def block(word: str) -> str:
     """The block in which a word stands."""
-    found, = (block for block in BLOCKS if word in block)
+    (found,) = (block for block in BLOCKS if word in block)
     return found
 
 
@@ -30,7 +31,7 @@ def test_two_backbones_of_mmpretrain_make_a_dcn_of_a_megapixel_image(tmp_path):
     # The stride is MobileNet's 32 pixels of the small image.
     assert dcn.patch_extractor.stride == (128, 128)
     with torch.no_grad():
-        sample, = dcn.predict(torch.rand(1, 3, 1000, 1500))
+        (sample,) = dcn.predict(torch.rand(1, 3, 1000, 1500))
     assert sample.saliency.shape == (8, 12) and sample.patch_bboxes.shape == (10, 4)
 
 
@@ -39,7 +40,7 @@ def test_the_prediction_is_what_the_comments_say(monkeypatch):
     names = {}
     exec(block('DCNInferencer'), names)
     result = names['result']
-    assert f"{result['pred_label']}, {result['pred_score']:.3f}" == '7, 1.000'
+    assert f'{result["pred_label"]}, {result["pred_score"]:.3f}' == '7, 1.000'
     assert result['patch_bboxes'].shape == (8, 4) and result['saliency'].shape == (23, 23)
     assert result['cost']['total'] == 19330860
 
@@ -48,9 +49,15 @@ def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, m
     config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
     config.write_text(block('ResNet_CIFAR'))
     assert Config.fromfile(config).default_scope == 'mmpretrain'
-    printed = run_python('tools/train.py', config, '--work-dir', work_dir, '--cfg-options',
-                         f'train_dataloader.dataset.data_root={mnist_root}',
-                         'train_dataloader.dataset.indices=64')
+    printed = run_python(
+        'tools/train.py',
+        config,
+        '--work-dir',
+        work_dir,
+        '--cfg-options',
+        f'train_dataloader.dataset.data_root={mnist_root}',
+        'train_dataloader.dataset.indices=64',
+    )
     assert 'Epoch(train) [1][2/2]' in printed
     assert (work_dir / 'epoch_1.pth').is_file()
 
@@ -59,8 +66,8 @@ def test_any_two_backbones_make_a_dcn(tmp_path):
     config = tmp_path / 'config.py'
     config.write_text(block('MobileNetV3'))
     with torch.no_grad():
-        sample, = get_model(config).predict(torch.rand(1, 3, 500, 700))
-    assert sample.patch_bboxes.shape == (10, 4) and sample.pred_score.shape == (10, )
+        (sample,) = get_model(config).predict(torch.rand(1, 3, 500, 700))
+    assert sample.patch_bboxes.shape == (10, 4) and sample.pred_score.shape == (10,)
 
 
 def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
@@ -72,8 +79,11 @@ def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
 
 def test_every_path_and_make_target_that_a_page_names_exists():
     makefile = (ROOT / 'Makefile').read_text()
-    for page in [ROOT / 'README.md', *ROOT.glob('results/README.md'),
-                 *(ROOT / 'configs').glob('*/README.md')]:
+    for page in [
+        ROOT / 'README.md',
+        *ROOT.glob('results/README.md'),
+        *(ROOT / 'configs').glob('*/README.md'),
+    ]:
         text = page.read_text(encoding='utf-8')
         for target in re.findall(r'`make ([\w-]+)`|^make ([\w-]+)', text, re.MULTILINE):
             name = re.sub('^matrix-.*', 'matrix-%', ''.join(target))

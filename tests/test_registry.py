@@ -22,7 +22,9 @@ def test_parts_of_mmpretrain_are_found_without_a_prefix():
 
 
 def test_an_mmpretrain_config_names_parts_of_mmdcn_with_nothing_imported():
-    printed = run_python('-c', """
+    printed = run_python(
+        '-c',
+        """
 import sys
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import DATASETS, HOOKS, METRICS, MODELS
@@ -32,19 +34,26 @@ print(MODELS.build(dict(type='ImageClassifier', backbone=dict(type='ResNet', dep
                         head=dict(type='mmdcn.GlobalMaxPoolHead', num_classes=3, in_channels=512))))
 print(HOOKS.build(dict(type='mmdcn.SetEpochHook')), METRICS.build(dict(type='mmdcn.PatchHit')))
 print(DATASETS.get('mmdcn.ClutteredMNIST'))
-""")
+""",
+    )
     for name in ('GlobalMaxPoolHead', 'SetEpochHook', 'PatchHit', 'ClutteredMNIST'):
         assert name in printed
 
 
 def test_a_whole_dcn_is_built_from_an_mmpretrain_scope():
-    cfg = Config.fromfile(ROOT / 'configs/cluttered_mnist/dcn-k8_1xb128-60e_cluttered-mnist.py')
+    cfg = Config.fromfile(ROOT / 'configs/dcn/dcn-k8_1xb128-60e_cluttered-mnist.py')
 
     def prefixed(part):
-        return {key: f'mmdcn.{value}' if key == 'type' else
-                prefixed(value) if isinstance(value, dict) else value
-                for key, value in part.items()}
+        return {
+            key: f'mmdcn.{value}'
+            if key == 'type'
+            else prefixed(value)
+            if isinstance(value, dict)
+            else value
+            for key, value in part.items()
+        }
 
     from mmengine.registry import DefaultScope
+
     with DefaultScope.overwrite_default_scope('mmpretrain'):
         assert isinstance(parents.MODELS.build(prefixed(cfg.model)), DCNClassifier)

@@ -6,10 +6,11 @@
 Upload an image, draw a digit or take one of the test images. The page is served to this machine
 alone, from this machine alone.
 """
+
 import argparse
 import os
 import time
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,8 +32,10 @@ try:
 except ModuleNotFoundError as error:
     if error.name != 'gradio':
         raise
-    raise SystemExit('The page needs gradio, which is not installed: run `pip install -r '
-                     'requirements/optional.txt`.') from error
+    raise SystemExit(
+        'The page needs gradio, which is not installed: run `pip install -r '
+        'requirements/optional.txt`.'
+    ) from error
 
 MOST_PATCHES = 24
 FULL = 50  # times the threshold: the entropy from which an image gets all k, as in budget_curve.py
@@ -48,10 +51,10 @@ class Answer(NamedTuple):
     """What the page shows of an image."""
 
     picture: np.ndarray  # (H, W, 3) uint8 RGB
-    labels: Dict[str, float]  # class or number -> probability
+    labels: dict[str, float]  # class or number -> probability
     patches: int
     cells: int
-    parts: Dict[str, int]  # part of the network -> multiplications
+    parts: dict[str, int]  # part of the network -> multiplications
     seconds: float
 
 
@@ -68,16 +71,19 @@ class Explorer:
     def __init__(self, inferencer: DCNInferencer):
         self.model = inferencer.model
         if not isinstance(self.model, DCNClassifier):
-            raise ValueError(f'The page shows where a DCN looks; this {type(self.model).__name__} '
-                             'chooses no patches.')
+            raise ValueError(
+                f'The page shows where a DCN looks; this {type(self.model).__name__} '
+                'chooses no patches.'
+            )
         optimize_for_inference(self.model)
         self.grey = input_channels(self.model) == 1
         self.budgets = [FIXED, MASS]
         if isinstance(self.model.saliency, EntropyGradient):
             self.budgets.insert(1, ENTROPY)
 
-    def __call__(self, image: np.ndarray, budget: str, k: int, threshold: float,
-                 share: float) -> Answer:
+    def __call__(
+        self, image: np.ndarray, budget: str, k: int, threshold: float, share: float
+    ) -> Answer:
         """Look at an image.
 
         Args:
@@ -92,24 +98,33 @@ class Explorer:
         """
         self.model.selector = {
             FIXED: lambda: TopKSelector(k=k),
-            ENTROPY: lambda: EntropySelector(k=k, threshold=threshold,
-                                             full_threshold=FULL * threshold),
-            MASS: lambda: MassSelector(k=max(k, 1), share=share)}[budget]()
+            ENTROPY: lambda: EntropySelector(
+                k=k, threshold=threshold, full_threshold=FULL * threshold
+            ),
+            MASS: lambda: MassSelector(k=max(k, 1), share=share),
+        }[budget]()
         inferencer = DCNInferencer(self.model)  # what it has counted is of one selector
         image = self._converted(image)
-        sample, = inferencer(image, return_datasamples=True)
+        (sample,) = inferencer(image, return_datasamples=True)
         inputs = inferencer.pipeline(image)
-        figure = draw_patches([inputs['inputs']], [sample], self.model.patch_extractor,
-                              classes=inferencer.classes)
-        return Answer(to_array(figure, dpi=300), labels_of(sample, inferencer.classes),
-                      len(sample.cells), sample.saliency.numel(), sample.cost['parts'],
-                      self._seconds(inputs))
+        figure = draw_patches(
+            [inputs['inputs']], [sample], self.model.patch_extractor, classes=inferencer.classes
+        )
+        return Answer(
+            to_array(figure, dpi=300),
+            labels_of(sample, inferencer.classes),
+            len(sample.cells),
+            sample.saliency.numel(),
+            sample.cost['parts'],
+            self._seconds(inputs),
+        )
 
     def _converted(self, image: np.ndarray) -> np.ndarray:
         """In the network's channels, BGR where there are three."""
         image = Image.fromarray(image)
-        return (np.array(image.convert('L')) if self.grey
-                else np.array(image.convert('RGB'))[..., ::-1])
+        return (
+            np.array(image.convert('L')) if self.grey else np.array(image.convert('RGB'))[..., ::-1]
+        )
 
     @torch.no_grad()
     def _seconds(self, inputs: dict) -> float:
@@ -125,7 +140,7 @@ class Explorer:
         return float(np.median(times))
 
 
-def labels_of(sample, classes: Optional[List[str]]) -> Dict[str, float]:
+def labels_of(sample, classes: list[str] | None) -> dict[str, float]:
     """Class -> probability, or the most probable number alone."""
     if 'pred_sequence' in sample:
         return {label_of(sample, 'pred'): float(sample.pred_confidence)}
@@ -136,12 +151,14 @@ def labels_of(sample, classes: Optional[List[str]]) -> Dict[str, float]:
 def cost_of(answer: Answer) -> str:
     """What an answer cost, in Markdown."""
     parts = ' · '.join(f'{part} {number:,}' for part, number in answer.parts.items() if number)
-    return (f'| patches | multiplications | milliseconds |\n|---|---|---|\n'
-            f'| {answer.patches} of {answer.cells} cells | {sum(answer.parts.values()):,} '
-            f'| {1000 * answer.seconds:.1f} |\n\n<small>{parts}</small>')
+    return (
+        f'| patches | multiplications | milliseconds |\n|---|---|---|\n'
+        f'| {answer.patches} of {answer.cells} cells | {sum(answer.parts.values()):,} '
+        f'| {1000 * answer.seconds:.1f} |\n\n<small>{parts}</small>'
+    )
 
 
-def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr.Blocks:
+def build_page(explorer: Explorer, dataset: Dataset | None, title: str) -> gr.Blocks:
     """Lay the page out.
 
     Args:
@@ -150,36 +167,75 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
         title: The model's name.
     """
     with gr.Blocks(title='Where a DCN looks') as page:
-        gr.Markdown(f'## Where a DCN looks\n`{title}`: heat is the saliency of the coarse tower, '
-                    'boxes are the patches that the fine tower sees.')
+        gr.Markdown(
+            f'## Where a DCN looks\n`{title}`: heat is the saliency of the coarse tower, '
+            'boxes are the patches that the fine tower sees.'
+        )
         with gr.Row():
             with gr.Column():
                 with gr.Tab('Image') as image_tab:
-                    image = gr.Image(first_image(dataset), image_mode='RGB', label='Image',
-                                     sources=['upload', 'clipboard'], elem_id='image', height=300,
-                                     buttons=['fullscreen'])
-                    another = gr.Button('Another test image', visible=dataset is not None,
-                                        elem_id='another')
+                    image = gr.Image(
+                        first_image(dataset),
+                        image_mode='RGB',
+                        label='Image',
+                        sources=['upload', 'clipboard'],
+                        elem_id='image',
+                        height=300,
+                        buttons=['fullscreen'],
+                    )
+                    another = gr.Button(
+                        'Another test image', visible=dataset is not None, elem_id='another'
+                    )
                 with gr.Tab('Draw') as board_tab:
                     board = gr.ImageEditor(
-                        empty_board(), image_mode='L', label='Drawing board', sources=[],
-                        transforms=[], layers=False, canvas_size=(CANVAS, CANVAS),
-                        fixed_canvas=True, elem_id='board', height=440,
-                        brush=gr.Brush(default_size=6, colors=['#ffffff'], color_mode='fixed'))
-                budget = gr.Radio(explorer.budgets, value=FIXED, label='Patches',
-                                  elem_id='budget')
-                k = gr.Slider(0, MOST_PATCHES, value=8, step=1, elem_id='k',
-                              label='k: patches of an image, at most')
+                        empty_board(),
+                        image_mode='L',
+                        label='Drawing board',
+                        sources=[],
+                        transforms=[],
+                        layers=False,
+                        canvas_size=(CANVAS, CANVAS),
+                        fixed_canvas=True,
+                        elem_id='board',
+                        height=440,
+                        brush=gr.Brush(default_size=6, colors=['#ffffff'], color_mode='fixed'),
+                    )
+                budget = gr.Radio(explorer.budgets, value=FIXED, label='Patches', elem_id='budget')
+                k = gr.Slider(
+                    0,
+                    MOST_PATCHES,
+                    value=8,
+                    step=1,
+                    elem_id='k',
+                    label='k: patches of an image, at most',
+                )
                 threshold = gr.Slider(
-                    .01, 1., value=.05, step=.01, visible=False, elem_id='threshold',
-                    label='threshold: no patches up to this entropy of the coarse answer, nats')
+                    0.01,
+                    1.0,
+                    value=0.05,
+                    step=0.01,
+                    visible=False,
+                    elem_id='threshold',
+                    label='threshold: no patches up to this entropy of the coarse answer, nats',
+                )
                 share = gr.Slider(
-                    .01, 1., value=.1, step=.01, visible=False, elem_id='share',
-                    label='share of the saliency that the patches are to hold')
+                    0.01,
+                    1.0,
+                    value=0.1,
+                    step=0.01,
+                    visible=False,
+                    elem_id='share',
+                    label='share of the saliency that the patches are to hold',
+                )
             with gr.Column():
                 cost = gr.Markdown(elem_id='cost')
-                picture = gr.Image(label='Saliency and patches', interactive=False, height=400,
-                                   elem_id='picture', buttons=['download', 'fullscreen'])
+                picture = gr.Image(
+                    label='Saliency and patches',
+                    interactive=False,
+                    height=400,
+                    elem_id='picture',
+                    buttons=['download', 'fullscreen'],
+                )
                 labels = gr.Label(label='Prediction', num_top_classes=3, elem_id='labels')
         drawing = gr.State(False)
 
@@ -197,19 +253,30 @@ def build_page(explorer: Explorer, dataset: Optional[Dataset], title: str) -> gr
         outputs = [cost, picture, labels]
         image_tab.select(lambda: False, outputs=drawing)
         board_tab.select(lambda: True, outputs=drawing)
-        budget.change(lambda chosen: [gr.update(visible=chosen == ENTROPY),
-                                      gr.update(visible=chosen == MASS)],
-                      budget, [threshold, share])
+        budget.change(
+            lambda chosen: [
+                gr.update(visible=chosen == ENTROPY),
+                gr.update(visible=chosen == MASS),
+            ],
+            budget,
+            [threshold, share],
+        )
         if dataset is not None:
-            another.click(lambda: image_of(dataset, np.random.randint(len(dataset))),
-                          outputs=image)
+            another.click(lambda: image_of(dataset, np.random.randint(len(dataset))), outputs=image)
         # One event, so that no two change the model's selector at a time.
-        gr.on([page.load, *(part.change for part in inputs)], look, inputs, outputs,
-              trigger_mode='always_last', show_progress='hidden', concurrency_limit=1)
+        gr.on(
+            [page.load, *(part.change for part in inputs)],
+            look,
+            inputs,
+            outputs,
+            trigger_mode='always_last',
+            show_progress='hidden',
+            concurrency_limit=1,
+        )
     return page
 
 
-def first_image(dataset: Optional[Dataset]) -> Optional[np.ndarray]:
+def first_image(dataset: Dataset | None) -> np.ndarray | None:
     return None if dataset is None else image_of(dataset, 0)
 
 
@@ -224,7 +291,7 @@ def empty_board() -> dict:
     return dict(background=black, layers=[], composite=black)
 
 
-def drawn(board: Optional[dict]) -> Optional[np.ndarray]:
+def drawn(board: dict | None) -> np.ndarray | None:
     """What is on the drawing board, (BOARD, BOARD) uint8: as large as Cluttered MNIST's images.
 
     None where nothing is drawn.
@@ -235,7 +302,7 @@ def drawn(board: Optional[dict]) -> Optional[np.ndarray]:
     return np.asarray(composite.resize((BOARD, BOARD), Image.Resampling.BOX))
 
 
-def test_images(model: DCNClassifier) -> Optional[Dataset]:
+def test_images(model: DCNClassifier) -> Dataset | None:
     """Those of the model's config; None where they are not on this machine."""
     init_default_scope('mmdcn')
     try:
@@ -246,13 +313,19 @@ def test_images(model: DCNClassifier) -> Optional[Dataset]:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog='mmdcn.list_models() gives the names of models.')
-    parser.add_argument('model', nargs='?', default='dcn-k8-hint',
-                        help='name of a model, config file, or a checkpoint that holds its config '
-                        '(default: %(default)s)')
-    parser.add_argument('--checkpoint', help='weights, where the model is a name or config '
-                        '(default: those that come with it)')
+        description=__doc__.splitlines()[0], epilog='mmdcn.list_models() gives the names of models.'
+    )
+    parser.add_argument(
+        'model',
+        nargs='?',
+        default='dcn-k8-hint',
+        help='name of a model, config file, or a checkpoint that holds its config '
+        '(default: %(default)s)',
+    )
+    parser.add_argument(
+        '--checkpoint',
+        help='weights, where the model is a name or config (default: those that come with it)',
+    )
     parser.add_argument('--port', type=int, default=7860, help='default: %(default)s')
     return parser.parse_args()
 
@@ -267,9 +340,16 @@ def main() -> None:
     # Fonts of the reader's machine: nothing is fetched from elsewhere.
     theme = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
     try:
-        page.launch(server_name='127.0.0.1', server_port=args.port, theme=theme, footer_links=[],
-                    max_file_size='20mb', share=False, ssr_mode=False,
-                    css='#cost table { width: 100%; }')
+        page.launch(
+            server_name='127.0.0.1',
+            server_port=args.port,
+            theme=theme,
+            footer_links=[],
+            max_file_size='20mb',
+            share=False,
+            ssr_mode=False,
+            css='#cost table { width: 100%; }',
+        )
     except OSError as error:
         raise SystemExit(f'Port {args.port} is taken: pass another with --port.') from error
 

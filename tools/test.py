@@ -1,4 +1,5 @@
 """Test a model: python tools/test.py CONFIG [CHECKPOINT]"""
+
 import argparse
 
 import mmengine
@@ -10,18 +11,27 @@ from mmdcn.engine.launch import add_common_arguments, build_test_runner, load_co
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Test a model.')
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without one the weights '
-                        "are those that the config's init_cfg names")
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="checkpoint file; without one the weights are those that the config's init_cfg names",
+    )
     parser.add_argument('--out', help='file for the results (.pkl; .json for metrics)')
-    parser.add_argument('--out-item', choices=['metrics', 'pred'], default='pred',
-                        help='what --out gets: the metrics or all predictions (default)')
-    parser.add_argument('--tta', action='store_true',
-                        help="average over the views of the config's tta_pipeline")
+    parser.add_argument(
+        '--out-item',
+        choices=['metrics', 'pred'],
+        default='pred',
+        help='what --out gets: the metrics or all predictions (default)',
+    )
+    parser.add_argument(
+        '--tta', action='store_true', help="average over the views of the config's tta_pipeline"
+    )
     add_common_arguments(parser)
     args = parser.parse_args()
     if args.out and args.out_item == 'pred' and not args.out.endswith(('.pkl', '.pickle')):
-        parser.error(f'--out {args.out}: predictions go to a .pkl file; for metrics add '
-                     '--out-item metrics.')
+        parser.error(
+            f'--out {args.out}: predictions go to a .pkl file; for metrics add --out-item metrics.'
+        )
     return args
 
 

@@ -1,4 +1,5 @@
 """Train a model: python tools/train.py CONFIG"""
+
 import argparse
 import os.path as osp
 
@@ -13,11 +14,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='auto|CHECKPOINT',
-        help='go on from a checkpoint, or from the newest in the work dir if none is named')
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='auto|CHECKPOINT',
+        help='go on from a checkpoint, or from the newest in the work dir if none is named',
+    )
     parser.add_argument(
-        '--auto-scale-lr', action='store_true',
-        help='scale the learning rate by the real batch size over the one the config is for')
+        '--auto-scale-lr',
+        action='store_true',
+        help='scale the learning rate by the real batch size over the one the config is for',
+    )
     add_common_arguments(parser)
     return parser.parse_args()
 
@@ -36,8 +43,10 @@ def main() -> None:
             raise SystemExit(f'The checkpoint {cfg.load_from} to go on from is not there.')
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
-            raise SystemExit(f'--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
-                             f'{args.config}, which has none.')
+            raise SystemExit(
+                f'--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
+                f'{args.config}, which has none.'
+            )
         cfg.auto_scale_lr.enable = True
     keep_freed_memory()
     Runner.from_cfg(cfg).train()

@@ -7,5 +7,11 @@ from .cost import (
     with_full_budgets,
 )
 
-__all__ = ['count_multiplications', 'counting', 'interleaved_times', 'multiplications_by_part',
-           'peak_memory', 'with_full_budgets']
+__all__ = [
+    'count_multiplications',
+    'counting',
+    'interleaved_times',
+    'multiplications_by_part',
+    'peak_memory',
+    'with_full_budgets',
+]

@@ -1,11 +1,12 @@
 """What a model costs: multiplications counted, time measured."""
+
 import os
 import time
 import warnings
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
-from typing import Callable, Dict, Iterator, List
 
 import torch
 from torch import nn
@@ -37,7 +38,7 @@ def count_multiplications(model: nn.Module, images: torch.Tensor, **inputs) -> i
     return sum(multiplications_by_part(model, images, **inputs).values())
 
 
-def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) -> Dict[str, int]:
+def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) -> dict[str, int]:
     """Count the multiplications of one real forward pass in evaluation mode, part by part.
 
     Counted where torch executes them, in convolutions and matrix products, a saliency's
@@ -66,7 +67,7 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) ->
 
 
 @contextmanager
-def counting(model: nn.Module) -> Iterator[Dict[str, int]]:
+def counting(model: nn.Module) -> Iterator[dict[str, int]]:
     """Count what a model multiplies while the context lasts.
 
     Yields:
@@ -75,8 +76,11 @@ def counting(model: nn.Module) -> Iterator[Dict[str, int]]:
     counter, parts = _FlopCounter(), {}
     with _parts_told(model, counter), _OuterProducts(counter), counter:
         yield parts
-    parts.update((part, flops // 2) for part, flops in counter.flops.items()  # an addition each
-                 if flops or part not in (*CHOOSING, ELSEWHERE))
+    parts.update(
+        (part, flops // 2)
+        for part, flops in counter.flops.items()  # an addition each
+        if flops or part not in (*CHOOSING, ELSEWHERE)
+    )
 
 
 def with_full_budgets(model: nn.Module) -> nn.Module:
@@ -90,8 +94,9 @@ def with_full_budgets(model: nn.Module) -> nn.Module:
     return model
 
 
-def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,
-                      warm_up: int = 3) -> Dict[str, List[float]]:
+def interleaved_times(
+    runs: dict[str, Callable[[], object]], rounds: int = 20, warm_up: int = 3
+) -> dict[str, list[float]]:
     """Time several things in turn, so that whatever disturbs the machine disturbs all.
 
     On a GPU the time is that between two events on its stream.
@@ -104,7 +109,7 @@ def interleaved_times(runs: Dict[str, Callable[[], object]], rounds: int = 20,
     Returns:
         dict: Name -> ``rounds`` durations in seconds.
     """
-    times: Dict[str, List[float]] = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     timed = _timed_on_gpu if torch.cuda.is_available() else _timed
     for index in range(warm_up + rounds):
         for name, run in runs.items():
@@ -129,11 +134,15 @@ def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
     os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # or it reports on itself, line by line
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Warning: Profiler clears events')
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU],
-                                    profile_memory=True) as profiler:
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profiler:
             run()
-    changes = sorted((event.start_ns(), event.nbytes()) for event
-                     in profiler.profiler.kineto_results.events() if event.name() == '[memory]')
+    changes = sorted(
+        (event.start_ns(), event.nbytes())
+        for event in profiler.profiler.kineto_results.events()
+        if event.name() == '[memory]'
+    )
     return max(accumulate((size for _, size in changes), initial=0))
 
 
@@ -197,12 +206,14 @@ def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
 
     The hooks are on the layers too: a head's ``entropy`` need not call the head as a whole.
     """
-    part_of = {module: name for name, child in model.named_children()
-               for module in child.modules()}
+    part_of = {module: name for name, child in model.named_children() for module in child.modules()}
     saliency = getattr(model, 'saliency', None)
     if isinstance(saliency, nn.Module):
-        part_of.update((module, 'head') for path, module in saliency.named_modules()
-                       if 'head' in path.split('.'))
+        part_of.update(
+            (module, 'head')
+            for path, module in saliency.named_modules()
+            if 'head' in path.split('.')
+        )
 
     def enter(module: nn.Module, _) -> None:
         part = part_of[module]
@@ -213,9 +224,14 @@ def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
     def leave(*_) -> None:
         counter.leave()
 
-    hooks = [hook for module in part_of for hook in (
-        module.register_forward_pre_hook(enter),
-        module.register_forward_hook(leave, always_call=True))]
+    hooks = [
+        hook
+        for module in part_of
+        for hook in (
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave, always_call=True),
+        )
+    ]
     try:
         yield
     finally:

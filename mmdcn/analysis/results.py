@@ -1,19 +1,24 @@
 """Tables of what ``tools/reproduce.py`` has found, as Markdown and for metafiles."""
+
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
 
 import numpy as np
 
 CLUTTERS = {'fixed': 'fixed clutter', 'fresh': 'fresh clutter each epoch'}
 
 # Ends of configs' names.
-_DATASETS = {'cluttered-mnist': 'Cluttered MNIST', 'megapixel-mnist': 'Megapixel MNIST',
-             'street-numbers': 'Street numbers', 'svhn': 'SVHN, uncropped'}
+_DATASETS = {
+    'cluttered-mnist': 'Cluttered MNIST',
+    'megapixel-mnist': 'Megapixel MNIST',
+    'street-numbers': 'Street numbers',
+    'svhn': 'SVHN, uncropped',
+}
 
 
-def read(folder: Path, name: str) -> Optional[dict]:
+def read(folder: Path, name: str) -> dict | None:
     """The content of ``<folder>/<name>.json``, or None where it was not run."""
     path = Path(folder, f'{name}.json')
     return json.loads(path.read_text(encoding='utf-8')) if path.is_file() else None
@@ -29,7 +34,7 @@ def render(folder: Path, name: str, link: str = '') -> str:
             ``'table1-4e-amp'``, follow it, said to be that. ``'tests:<dataset>'`` are the single
             runs whose configs' names end so, of files as ``tools/test.py --out`` writes metrics:
             ``tests/<config>.json``, or ``tests/<config>.<words>.json`` of a run that differs
-            from its config by what the words say. ``'cost:<folder of configs>'`` are the times
+            from its config by what the words say. ``'cost:<dataset>'`` are the times
             of these configs' models only.
 
     Raises:
@@ -42,11 +47,13 @@ def render(folder: Path, name: str, link: str = '') -> str:
         raise ValueError(f'There is no experiment {name!r}: take one of {", ".join(_TABLES)}.')
     whole = read(folder, name)
     if part and whole is not None:
-        whole.update(rows=[], timings=[row for row in whole['timings']
-                                       if Path(row['config']).parent.name == part])
+        whole.update(
+            rows=[], timings=[row for row in whole['timings'] if _dataset_of(row['config']) == part]
+        )
     experiment, _, width = name.partition('-')
-    command = f'python tools/reproduce.py {experiment}' + {
-        '': '', 'svhn': ' --dataset svhn'}.get(width, f' --width {width}')
+    command = f'python tools/reproduce.py {experiment}' + {'': '', 'svhn': ' --dataset svhn'}.get(
+        width, f' --width {width}'
+    )
     parts = [f'*Full run: not done yet (`{command}`).*' if whole is None else section(whole, link)]
     for stem in sorted(path.stem for path in Path(folder).glob(f'{name}-*.json')):
         if _experiment(stem) == name:
@@ -72,12 +79,23 @@ def metafile_results(folder: Path, config: str) -> str:
     return '' if tested is None else _metafile(config, 'Top 1 Accuracy', tested['accuracy/top1'], 1)
 
 
+def _dataset_of(config: str) -> str:
+    """``'svhn'`` of ``'configs/dcn/dcn-k6_svhn.py'``."""
+    return Path(config).stem.rsplit('_', 1)[1].removesuffix('-500')
+
+
 def _metafile(config: str, metric: str, accuracy: float, runs: int) -> str:
-    dataset = config.rsplit('_', 1)[1].removesuffix('-500')
-    return '\n'.join([
-        'Results:', f'  - Dataset: {_DATASETS[dataset]}',
-        '    Task: Image Classification', '    Metrics:', f'      {metric}: {accuracy:.2f}',
-        f'      Runs: {runs}'])
+    dataset = _dataset_of(config)
+    return '\n'.join(
+        [
+            'Results:',
+            f'  - Dataset: {_DATASETS[dataset]}',
+            '    Task: Image Classification',
+            '    Metrics:',
+            f'      {metric}: {accuracy:.2f}',
+            f'      Runs: {runs}',
+        ]
+    )
 
 
 def section(result: dict, link: str = '') -> str:
@@ -88,8 +106,10 @@ def section(result: dict, link: str = '') -> str:
         link: Way from the page to the pictures' folder.
     """
     commits, evaluated = result['commits'], result['evaluated']['commit']
-    origin = (f'`{result["command"]}`, commit {", ".join(map(_short, commits))}, on '
-              f'{", ".join(result["devices"])}, torch {", ".join(result["torch"])}')
+    origin = (
+        f'`{result["command"]}`, commit {", ".join(map(_short, commits))}, on '
+        f'{", ".join(result["devices"])}, torch {", ".join(result["torch"])}'
+    )
     if commits != [evaluated]:
         origin += f'; put together at {_short(evaluated)}'
     seeds = ', '.join(map(str, result.get('seeds', [])))
@@ -97,15 +117,20 @@ def section(result: dict, link: str = '') -> str:
     if result['quick']:
         above = 'A check of the pipeline on a few images, no result.'
     elif result.get('shortened'):
-        above = (f'Shortened: {result["epochs"]} epochs in place of '
-                 f'{result["shortened"]}{_precision(result)}, seeds: {seeds}.')
+        above = (
+            f'Shortened: {result["epochs"]} epochs in place of '
+            f'{result["shortened"]}{_precision(result)}, seeds: {seeds}.'
+        )
     elif result.get('amp'):
         above = f'Trained{_precision(result)}, seeds: {seeds}.'
     table = _TABLES[_experiment(result['name'])]
-    pictures = [f'![{caption}]({link}{name})\n\n*{caption}*'
-                for name, caption in result.get('pictures', {}).items()]
-    return '\n\n'.join([*([f'**{above}**'] if above else []), table(result), *pictures,
-                        f'<sub>{origin}</sub>'])
+    pictures = [
+        f'![{caption}]({link}{name})\n\n*{caption}*'
+        for name, caption in result.get('pictures', {}).items()
+    ]
+    return '\n\n'.join(
+        [*([f'**{above}**'] if above else []), table(result), *pictures, f'<sub>{origin}</sub>']
+    )
 
 
 def _short(commit: str) -> str:
@@ -130,21 +155,36 @@ def _tests(folder: Path, dataset: str) -> str:
         if config.rsplit('_', 1)[1] == dataset:
             metrics = json.loads(path.read_text(encoding='utf-8'))
             hit = metrics.get('patch_hit/mean')
-            rows.append([', '.join([f'`{config}`', *words]),
-                         _percent(100 - metrics['accuracy/top1']), _percent(hit)])
+            rows.append(
+                [
+                    ', '.join([f'`{config}`', *words]),
+                    _percent(100 - metrics['accuracy/top1']),
+                    _percent(hit),
+                ]
+            )
     return _markdown(['run', 'test error', 'patches that touch a digit'], rows)
 
 
 def _table1(result: dict) -> str:
     """All rows of the full experiment, and those that were run of others."""
     sources = result['reference']
-    rows = [[row['label'], _percent(row['paper']), _percent(row['public']),
-             *(_spread(row[clutter]) if clutter in row else '–' for clutter in CLUTTERS)]
-            for row in result['rows'] if result['name'] == 'table1' or any(
-                row[clutter]['errors'] for clutter in CLUTTERS if clutter in row)]
-    sentence = ' '.join([
-        'Test error in percent, mean ± standard deviation over seeds (number of seeds).',
-        f'Paper: {sources["paper"]}. Re-implementation: {sources["public"]}.'])
+    rows = [
+        [
+            row['label'],
+            _percent(row['paper']),
+            _percent(row['public']),
+            *(_spread(row[clutter]) if clutter in row else '–' for clutter in CLUTTERS),
+        ]
+        for row in result['rows']
+        if result['name'] == 'table1'
+        or any(row[clutter]['errors'] for clutter in CLUTTERS if clutter in row)
+    ]
+    sentence = ' '.join(
+        [
+            'Test error in percent, mean ± standard deviation over seeds (number of seeds).',
+            f'Paper: {sources["paper"]}. Re-implementation: {sources["public"]}.',
+        ]
+    )
     columns = ['', 'paper', 're-implementation', *CLUTTERS.values()]
     return f'{_markdown(columns, rows)}\n\n{sentence}'
 
@@ -153,74 +193,134 @@ def _table2(result: dict) -> str:
     rows = [[row['label'], _percent(row['paper'], 1), _spread(row, 1)] for row in result['rows']]
     errors = {row['label']: (row['paper'], row['mean']) for row in result['rows']}
 
-    def ratio(one: str, other: str) -> List[str]:
-        return ['–' if a is None or b is None else f'{a / b:.2f}'
-                for a, b in zip(errors[one], errors[other])]
+    def ratio(one: str, other: str) -> list[str]:
+        return [
+            '–' if a is None or b is None else f'{a / b:.2f}'
+            for a, b in zip(errors[one], errors[other])
+        ]
 
-    gains = [[f'{kind}: {what}', *ratio(one, other)] for kind in ('DCN', 'DCN where surest')
-             for what, one, other in (
-                 ('error over the fine model\'s, 1 scale', f'{kind}, 6 patches, 1 scale',
-                  'Fine model, 1 scale'),
-                 ('3 scales over 1 scale', f'{kind}, 9 patches, 3 scales',
-                  f'{kind}, 6 patches, 1 scale'))]
+    gains = [
+        [f'{kind}: {what}', *ratio(one, other)]
+        for kind in ('DCN', 'DCN where surest')
+        for what, one, other in (
+            (
+                "error over the fine model's, 1 scale",
+                f'{kind}, 6 patches, 1 scale',
+                'Fine model, 1 scale',
+            ),
+            (
+                '3 scales over 1 scale',
+                f'{kind}, 9 patches, 3 scales',
+                f'{kind}, 6 patches, 1 scale',
+            ),
+        )
+    ]
     columns = ['', 'paper, SVHN', f'here, {result["dataset"].replace("-", " ")}']
-    return (_markdown(columns, [*rows, *gains])
-            + '\n\nSequence error in percent, mean ± standard deviation over seeds (number of '
-              'seeds), and ratios of these. Images: '
-            + ', '.join(f'{subset} {number:,}' for subset, number in result['images'].items())
-            + f'. Paper: {result["reference"]["paper"]}.')
+    return (
+        _markdown(columns, [*rows, *gains])
+        + '\n\nSequence error in percent, mean ± standard deviation over seeds (number of '
+        'seeds), and ratios of these. Images: '
+        + ', '.join(f'{subset} {number:,}' for subset, number in result['images'].items())
+        + f'. Paper: {result["reference"]["paper"]}.'
+    )
 
 
 def _fig2(result: dict) -> str:
-    return _markdown(['', 'last hint distance', 'after iterations'], [
-        [curve['label'], f'{curve["distances"][-1]:.3g}', f'{curve["iterations"][-1]:,}']
-        for curve in result['curves']])
+    return _markdown(
+        ['', 'last hint distance', 'after iterations'],
+        [
+            [curve['label'], f'{curve["distances"][-1]:.3g}', f'{curve["iterations"][-1]:,}']
+            for curve in result['curves']
+        ],
+    )
 
 
 def _fig3(result: dict) -> str:
-    tables = [_grid('patches an image, on average', result['rows'], 'selector', 'average_k',
-                    'error', 2),
-              f'Error on `val` in percent; epochs of training: {result["epochs"]}.',
-              'The same weights with other saliencies, swapped at test time: error in percent, '
-              'share of patches that touch the digit in percent, multiplications in millions.']
-    for figure, digits, scale in (('error', 2, 1), ('patch_hit', 1, 1),
-                                  ('multiplications', 1, 1e-6)):
-        tables.append(_grid(f'{figure.replace("_", " ")} at k =', result['saliency'], 'saliency',
-                            'k', figure, digits, scale))
+    tables = [
+        _grid('patches an image, on average', result['rows'], 'selector', 'average_k', 'error', 2),
+        f'Error on `val` in percent; epochs of training: {result["epochs"]}.',
+        'The same weights with other saliencies, swapped at test time: error in percent, '
+        'share of patches that touch the digit in percent, multiplications in millions.',
+    ]
+    for figure, digits, scale in (
+        ('error', 2, 1),
+        ('patch_hit', 1, 1),
+        ('multiplications', 1, 1e-6),
+    ):
+        tables.append(
+            _grid(
+                f'{figure.replace("_", " ")} at k =',
+                result['saliency'],
+                'saliency',
+                'k',
+                figure,
+                digits,
+                scale,
+            )
+        )
     return '\n\n'.join(tables)
 
 
-def _grid(title: str, found: Sequence[dict], row: str, column: str, value: str, digits: int,
-          scale: float = 1) -> str:
+def _grid(
+    title: str,
+    found: Sequence[dict],
+    row: str,
+    column: str,
+    value: str,
+    digits: int,
+    scale: float = 1,
+) -> str:
     """A table of what was found, by two of its keys."""
     columns = list(dict.fromkeys(one[column] for one in found))
-    return _markdown([title, *map(str, columns)], [
-        [name, *(f'{scale * one[value]:.{digits}f}' for one in found if one[row] == name)]
-        for name in dict.fromkeys(one[row] for one in found)])
+    return _markdown(
+        [title, *map(str, columns)],
+        [
+            [name, *(f'{scale * one[value]:.{digits}f}' for one in found if one[row] == name)]
+            for name in dict.fromkeys(one[row] for one in found)
+        ],
+    )
 
 
 def _fig5(result: dict) -> str:
     models = list(dict.fromkeys(row['label'] for row in result['rows']))
     shapes = list(dict.fromkeys(tuple(row['shape']) for row in result['rows']))
     total = {(row['label'], tuple(row['shape'])): row['total'] for row in result['rows']}
-    return (_markdown(['image', *models], [
-        [_times(shape[1:]), *(f'{total[model, shape] / 1e9:.3g}' for model in models)]
-        for shape in shapes]) + '\n\nMultiplications, 10⁹, counted.')
+    return (
+        _markdown(
+            ['image', *models],
+            [
+                [_times(shape[1:]), *(f'{total[model, shape] / 1e9:.3g}' for model in models)]
+                for shape in shapes
+            ],
+        )
+        + '\n\nMultiplications, 10⁹, counted.'
+    )
 
 
 def _cost(result: dict) -> str:
     tables = []
     if result['rows']:
         fine = next(row['total'] for row in result['rows'] if row['label'] == 'fine')
-        tables.append(_markdown(['', 'multiplications', 'fewer than fine', 'paper', 'parameters'], [
-            [row['label'], f'{row["total"]:,}', f'{fine / row["total"]:.2f}×',
-             '–' if row['paper'] is None else f'{row["paper"] / 1e6:.1f}M',
-             f'{row["parameters"]:,}'] for row in result['rows']]))
+        tables.append(
+            _markdown(
+                ['', 'multiplications', 'fewer than fine', 'paper', 'parameters'],
+                [
+                    [
+                        row['label'],
+                        f'{row["total"]:,}',
+                        f'{fine / row["total"]:.2f}×',
+                        '–' if row['paper'] is None else f'{row["paper"] / 1e6:.1f}M',
+                        f'{row["parameters"]:,}',
+                    ]
+                    for row in result['rows']
+                ],
+            )
+        )
     if result['timings']:
-        by_folder: Dict[str, List[dict]] = {}
+        by_dataset: dict[str, list[dict]] = {}
         for row in result['timings']:
-            by_folder.setdefault(str(Path(row['config']).parent), []).append(row)
-        for rows in by_folder.values():
+            by_dataset.setdefault(_dataset_of(row['config']), []).append(row)
+        for rows in by_dataset.values():
             tables += [_times_of(rows), _ratios_of(rows)]
             if rows[0].get('training_peak_bytes'):
                 tables.append(_memory_of(rows))
@@ -230,7 +330,8 @@ def _cost(result: dict) -> str:
             'Medians (10 % – 90 %; of images a second, the lowest – the highest); ratios are of '
             'times in the same turn. As-built: norms not folded, weights not channels last; '
             'autograd: saliency by a backward pass. A loader collates batches. Timed at commit '
-            f'{_short(result["timed"]["commit"])}, on {result["timed"]["device"]}.')
+            f'{_short(result["timed"]["commit"])}, on {result["timed"]["device"]}.'
+        )
         paper, svhn = result['reference'], result['reference']['svhn_ms']
         if result['rows']:
             tables.append(
@@ -238,7 +339,8 @@ def _cost(result: dict) -> str:
                 f'{paper["speedup"]} (§4.1.3); on the 100 largest test images of SVHN, 363×735 to '
                 '442×1083 on a Titan Black, '
                 + ', '.join(f'{name} {ms} ms' for name, ms in svhn.items())
-                + f', fine model over DCN {svhn["fine"] / svhn["dcn-k6"]:.1f} (§4.2.4).')
+                + f', fine model over DCN {svhn["fine"] / svhn["dcn-k6"]:.1f} (§4.2.4).'
+            )
     else:
         tables.append('*Times: not run yet (`python tools/reproduce.py cost`).*')
     return '\n\n'.join(tables)
@@ -246,43 +348,67 @@ def _cost(result: dict) -> str:
 
 def _times_of(timings: Sequence[dict]) -> str:
     """A row a model, a column a size of image and batch."""
-    found = {(row['model'], _batch(row)): _between(
-        row['ms_per_image_10'], row['ms_per_image'], row['ms_per_image_90']) for row in timings}
+    found = {
+        (row['model'], _batch(row)): _between(
+            row['ms_per_image_10'], row['ms_per_image'], row['ms_per_image_90']
+        )
+        for row in timings
+    }
     models, batches = (list(dict.fromkeys(keys)) for keys in zip(*found))
-    return _markdown(['ms an image', *batches], [
-        [model, *(found[model, batch] for batch in batches)] for model in models])
+    return _markdown(
+        ['ms an image', *batches],
+        [[model, *(found[model, batch] for batch in batches)] for model in models],
+    )
 
 
 def _ratios_of(timings: Sequence[dict]) -> str:
     """Fine model over DCN, DCN over coarse model, a model's slower variant over the model."""
-    found = {(f'{row["model"]} : {other}', _batch(row)): _between(*percentiles)
-             for row in timings for other, percentiles in row['time_over'].items()
-             if _worth_comparing(row['model'], other)}
+    found = {
+        (f'{row["model"]} : {other}', _batch(row)): _between(*percentiles)
+        for row in timings
+        for other, percentiles in row['time_over'].items()
+        if _worth_comparing(row['model'], other)
+    }
     pairs, batches = (list(dict.fromkeys(keys)) for keys in zip(*found))
-    return _markdown(['ratio of times', *batches], [
-        [pair, *(found[pair, batch] for batch in batches)] for pair in pairs])
+    return _markdown(
+        ['ratio of times', *batches],
+        [[pair, *(found[pair, batch] for batch in batches)] for pair in pairs],
+    )
 
 
 def _memory_of(timings: Sequence[dict]) -> str:
     """What models take, and how many times as much the fine model does."""
-    kinds = {'10⁶ multiplications': 'multiplications', 'MB, prediction': 'peak_bytes',
-             'MB, training step': 'training_peak_bytes'}
+    kinds = {
+        '10⁶ multiplications': 'multiplications',
+        'MB, prediction': 'peak_bytes',
+        'MB, training step': 'training_peak_bytes',
+    }
     fine = next((row for row in timings if row['model'] == 'fine'), None)
 
     def more(row: dict, key: str) -> str:
         return '' if fine in (None, row) else f' (fine: {fine[key] / row[key]:.1f}×)'
 
-    return _markdown(['batch 1', *kinds], [
-        [row['model'], *(f'{row[key] / 1e6:.1f}{more(row, key)}' for key in kinds.values())]
-        for row in timings])
+    return _markdown(
+        ['batch 1', *kinds],
+        [
+            [row['model'], *(f'{row[key] / 1e6:.1f}{more(row, key)}' for key in kinds.values())]
+            for row in timings
+        ],
+    )
 
 
 def _speeds_of(speeds: Sequence[dict]) -> str:
-    found = {(row['dataset'], row['source']): _between(*np.percentile(
-        row['images_per_second'], (0, 50, 100)), ',.0f') for row in speeds}
+    found = {
+        (row['dataset'], row['source']): _between(
+            *np.percentile(row['images_per_second'], (0, 50, 100)), ',.0f'
+        )
+        for row in speeds
+    }
     datasets, sources = (list(dict.fromkeys(keys)) for keys in zip(*found))
-    return _markdown(['images a second', *sources], [
-        [dataset, *(found[dataset, source] for source in sources)] for dataset in datasets])
+    return _markdown(
+        ['images a second', *sources],
+        [[dataset, *(found[dataset, source] for source in sources)] for dataset in datasets],
+    )
 
 
 def _batch(row: dict) -> str:
@@ -302,17 +428,24 @@ def _worth_comparing(model: str, other: str) -> bool:
     return name.startswith('dcn') and other == 'coarse'
 
 
-_TABLES: Dict[str, Callable[[dict], str]] = {
-    'table1': _table1, 'table2': _table2, 'table2-w25': _table2, 'table2-svhn': _table2,
-    'fig2': _fig2, 'fig3': _fig3, 'fig5': _fig5, 'cost': _cost}
+_TABLES: dict[str, Callable[[dict], str]] = {
+    'table1': _table1,
+    'table2': _table2,
+    'table2-w25': _table2,
+    'table2-svhn': _table2,
+    'fig2': _fig2,
+    'fig3': _fig3,
+    'fig5': _fig5,
+    'cost': _cost,
+}
 
 
 def _markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines: List[Sequence[str]] = [columns, ['---'] * len(columns), *rows]
+    lines: list[Sequence[str]] = [columns, ['---'] * len(columns), *rows]
     return '\n'.join(f'| {" | ".join(line)} |' for line in lines)
 
 
-def _percent(error: Optional[float], digits: int = 2) -> str:
+def _percent(error: float | None, digits: int = 2) -> str:
     return '–' if error is None else f'{error:.{digits}f}'
 
 

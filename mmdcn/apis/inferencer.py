@@ -1,8 +1,9 @@
 import os
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Union
+from typing import Union
 
 import matplotlib
 import numpy as np
@@ -65,16 +66,22 @@ class DCNInferencer(BaseInferencer):
 
     visualize_kwargs = {'show', 'show_dir', 'wait_time'}
 
-    def __init__(self, model: Union[str, os.PathLike, Config, BaseModel],
-                 pretrained: Union[bool, str, os.PathLike] = True,
-                 device: Union[str, torch.device, None] = None,
-                 classes: Optional[Sequence[str]] = None, **kwargs):
+    def __init__(
+        self,
+        model: str | os.PathLike | Config | BaseModel,
+        pretrained: bool | str | os.PathLike = True,
+        device: str | torch.device | None = None,
+        classes: Sequence[str] | None = None,
+        **kwargs,
+    ):
         if not isinstance(model, BaseModel):
             device = device or get_device()
             model = get_model(model, pretrained, **kwargs)
         elif not hasattr(model, '_config'):
-            raise ValueError(f'This {type(model).__name__} does not know its config: build it with '
-                             'mmdcn.get_model.')
+            raise ValueError(
+                f'This {type(model).__name__} does not know its config: build it with '
+                'mmdcn.get_model.'
+            )
         elif not isinstance(pretrained, bool) and pretrained is not None:
             load_weights(model, read_checkpoint(pretrained))
         try:
@@ -84,11 +91,15 @@ class DCNInferencer(BaseInferencer):
             raise ValueError(f'The device {str(device)!r} cannot be used ({reason}).') from error
         super().__init__(model, pretrained=None)
         self.classes = classes or getattr(model, '_dataset_meta', {}).get('classes')
-        self._costs: Dict[tuple, Dict[str, int]] = {}
+        self._costs: dict[tuple, dict[str, int]] = {}
 
-    def __call__(self, inputs: Union[ImageInput, Sequence[ImageInput]],
-                 return_datasamples: bool = False, batch_size: int = 1,
-                 **kwargs) -> Union[List[dict], List[DataSample]]:
+    def __call__(
+        self,
+        inputs: ImageInput | Sequence[ImageInput],
+        return_datasamples: bool = False,
+        batch_size: int = 1,
+        **kwargs,
+    ) -> list[dict] | list[DataSample]:
         """Predict.
 
         Args:
@@ -132,19 +143,27 @@ class DCNInferencer(BaseInferencer):
         inputs = self._inputs_to_list(inputs)
         names = _picture_names(inputs)
         results = []
-        batches = track(range(0, len(inputs), batch_size), 'Inference', disable=len(inputs) == 1,
-                        console=Console(stderr=True), transient=True)
+        batches = track(
+            range(0, len(inputs), batch_size),
+            'Inference',
+            disable=len(inputs) == 1,
+            console=Console(stderr=True),
+            transient=True,
+        )
         # A bar that an error leaves open would go on drawing itself.
         with closing(batches):
             for start in batches:
                 batch = slice(start, start + batch_size)
-                preds = [pred for data in self.preprocess(inputs[batch], batch_size)
-                         for pred in self.forward(data)]
+                preds = [
+                    pred
+                    for data in self.preprocess(inputs[batch], batch_size)
+                    for pred in self.forward(data)
+                ]
                 self.visualize(inputs[batch], preds, names=names[batch], **visualize_kwargs)
                 results.extend(self.postprocess(preds, None, return_datasamples))
         return results
 
-    def preprocess(self, inputs: Sequence[ImageInput], batch_size: int = 1) -> Iterator[List[dict]]:
+    def preprocess(self, inputs: Sequence[ImageInput], batch_size: int = 1) -> Iterator[list[dict]]:
         """Load images and send them through the test pipeline.
 
         Yields:
@@ -153,7 +172,7 @@ class DCNInferencer(BaseInferencer):
         yield from self._get_chunk_data(map(self.pipeline, inputs), batch_size)
 
     @torch.no_grad()
-    def forward(self, inputs: List[dict]) -> List[DataSample]:
+    def forward(self, inputs: list[dict]) -> list[DataSample]:
         """Predict what :meth:`preprocess` gave, images of one size at a time.
 
         Returns:
@@ -169,9 +188,15 @@ class DCNInferencer(BaseInferencer):
                 samples[place] = sample
         return samples
 
-    def visualize(self, inputs: Sequence[ImageInput], preds: List[DataSample], show: bool = False,
-                  show_dir: Union[str, os.PathLike, None] = None, wait_time: float = 0,
-                  names: Optional[Sequence[str]] = None) -> None:
+    def visualize(
+        self,
+        inputs: Sequence[ImageInput],
+        preds: list[DataSample],
+        show: bool = False,
+        show_dir: str | os.PathLike | None = None,
+        wait_time: float = 0,
+        names: Sequence[str] | None = None,
+    ) -> None:
         """Draw each image as the network got it: saliency, patches and prediction.
 
         Args:
@@ -186,32 +211,41 @@ class DCNInferencer(BaseInferencer):
             return
         extractor = getattr(self.model, 'patch_extractor', None)
         for input_, pred, name in zip(inputs, preds, names or _picture_names(inputs)):
-            figure = draw_patches(self.pipeline(input_)['inputs'].unsqueeze(0), [pred], extractor,
-                                  classes=self.classes)
+            figure = draw_patches(
+                self.pipeline(input_)['inputs'].unsqueeze(0),
+                [pred],
+                extractor,
+                classes=self.classes,
+            )
             if show_dir is not None:
                 save(figure, Path(show_dir, f'{name}.png'))
             if show:
                 self._show(figure, name, wait_time)
 
-    def postprocess(self, preds: List[DataSample], visualization: None = None,
-                    return_datasamples: bool = False) -> Union[List[dict], List[DataSample]]:
+    def postprocess(
+        self, preds: list[DataSample], visualization: None = None, return_datasamples: bool = False
+    ) -> list[dict] | list[DataSample]:
         """What :meth:`__call__` returns."""
         return preds if return_datasamples else [self._result(pred) for pred in preds]
 
     @staticmethod
-    def list_models(pattern: Optional[str] = None) -> List[str]:
+    def list_models(pattern: str | None = None) -> list[str]:
         """As :func:`mmdcn.list_models`."""
         return list_models(pattern)
 
     def _init_pipeline(self, cfg: Config) -> Callable:
         dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
         if 'pipeline' not in dataset:
-            raise ValueError(f'The config {cfg.filename or ""} has no '
-                             'test_dataloader.dataset.pipeline, which images go through.')
+            raise ValueError(
+                f'The config {cfg.filename or ""} has no '
+                'test_dataloader.dataset.pipeline, which images go through.'
+            )
         self._channels = input_channels(self.model)
         if self._channels is None:
-            raise ValueError(f'This {type(self.model).__name__} has no convolution, so the '
-                             'channels of its images are unknown.')
+            raise ValueError(
+                f'This {type(self.model).__name__} has no convolution, so the '
+                'channels of its images are unknown.'
+            )
         loaders = [step for step in dataset.pipeline if _is_loader(step)]
         if not loaders:  # of a dataset that makes or holds its images
             grey = self._channels == 1
@@ -227,15 +261,17 @@ class DCNInferencer(BaseInferencer):
         inputs = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         for input_ in inputs:
             if not isinstance(input_, (str, os.PathLike, np.ndarray)):
-                raise TypeError('An image is a path or a numpy array, got '
-                                f'{type(input_).__name__}.')
+                raise TypeError(
+                    f'An image is a path or a numpy array, got {type(input_).__name__}.'
+                )
             if not isinstance(input_, np.ndarray) and not os.path.isfile(input_):
                 wrong = 'is a folder; pass it alone' if os.path.isdir(input_) else 'is not there'
                 raise FileNotFoundError(f'The image {input_} {wrong}.')
-        return [input_ if isinstance(input_, np.ndarray) else os.fspath(input_)
-                for input_ in inputs]
+        return [
+            input_ if isinstance(input_, np.ndarray) else os.fspath(input_) for input_ in inputs
+        ]
 
-    def _load(self, input_: Union[str, np.ndarray]) -> dict:
+    def _load(self, input_: str | np.ndarray) -> dict:
         if isinstance(input_, np.ndarray):
             image = self._checked(input_)
             return dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])
@@ -245,27 +281,33 @@ class DCNInferencer(BaseInferencer):
             raise
         # Decoders answer broken bytes with many types of error.
         except Exception as error:
-            raise ValueError(f'The image {input_} cannot be read '
-                             f'({str(error) or type(error).__name__}).') from error
+            raise ValueError(
+                f'The image {input_} cannot be read ({str(error) or type(error).__name__}).'
+            ) from error
         channels = 1 if data['img'].ndim == 2 else data['img'].shape[2]
         if channels != self._channels:
-            raise ValueError(f'The network takes images of {self._channels} channel(s), but its '
-                             f"config's pipeline loads {input_} with {channels}: change the loader "
-                             'in test_dataloader.dataset.pipeline.')
+            raise ValueError(
+                f'The network takes images of {self._channels} channel(s), but its '
+                f"config's pipeline loads {input_} with {channels}: change the loader "
+                'in test_dataloader.dataset.pipeline.'
+            )
         return data
 
     def _checked(self, array: np.ndarray) -> np.ndarray:
         """An array as a loader would give it; (H, W, 1) becomes (H, W)."""
         given = '×'.join(map(str, array.shape)) or 'a scalar'
         if array.ndim not in (2, 3) or array.size == 0:
-            raise ValueError(f'An array must be one image of (H, W) or (H, W, C), got {given}; '
-                             'pass several as a list.')
+            raise ValueError(
+                f'An array must be one image of (H, W) or (H, W, C), got {given}; '
+                'pass several as a list.'
+            )
         if array.dtype != np.uint8:
             raise ValueError(f'An array must hold uint8, 0 to 255, got {array.dtype}.')
         channels = 1 if array.ndim == 2 else array.shape[2]
         if channels != self._channels:
-            raise ValueError(f'The network takes images of {self._channels} channel(s), got an '
-                             f'array of {given}.')
+            raise ValueError(
+                f'The network takes images of {self._channels} channel(s), got an array of {given}.'
+            )
         return np.ascontiguousarray(array[..., 0] if array.ndim == 3 and channels == 1 else array)
 
     def _check(self, data: dict) -> dict:
@@ -274,10 +316,11 @@ class DCNInferencer(BaseInferencer):
         if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
             raise ValueError(
                 f'{_name(data["data_samples"])} becomes an input of {height}×{width} pixels, more '
-                f'than {Image.MAX_IMAGE_PIXELS}: crop it, or raise PIL.Image.MAX_IMAGE_PIXELS.')
+                f'than {Image.MAX_IMAGE_PIXELS}: crop it, or raise PIL.Image.MAX_IMAGE_PIXELS.'
+            )
         return data
 
-    def _predict(self, batch: dict) -> List[DataSample]:
+    def _predict(self, batch: dict) -> list[DataSample]:
         """Predict images of one size, and count."""
         batch = self.model.data_preprocessor(batch, False)
         images, samples = batch['inputs'], batch['data_samples']
@@ -294,13 +337,15 @@ class DCNInferencer(BaseInferencer):
         except (ValueError, RuntimeError) as error:
             raise ValueError(f'{_name(samples[0])} cannot be classified: {error}') from error
         for image, sample in zip(images, samples):
-            parts = self._cost_of_budget(image, len(sample.cells)) if adaptive else (
-                self._costs[shape])
-            sample.set_field(dict(parts=dict(parts), total=sum(parts.values())), 'cost',
-                             field_type='metainfo')
+            parts = (
+                self._cost_of_budget(image, len(sample.cells)) if adaptive else (self._costs[shape])
+            )
+            sample.set_field(
+                dict(parts=dict(parts), total=sum(parts.values())), 'cost', field_type='metainfo'
+            )
         return [sample.cpu() for sample in samples]
 
-    def _cost_of_budget(self, image: torch.Tensor, patches: int) -> Dict[str, int]:
+    def _cost_of_budget(self, image: torch.Tensor, patches: int) -> dict[str, int]:
         """What an image costs that got so many patches."""
         key = (*image.shape, patches)
         if key not in self._costs:
@@ -316,16 +361,24 @@ class DCNInferencer(BaseInferencer):
         result = dict(img_path=pred.img_path) if 'img_path' in pred else {}
         if 'pred_sequence' in pred:
             result.update(
-                pred_sequence=number_of(pred.pred_sequence), pred_score=float(pred.pred_confidence),
-                length_scores=pred.pred_length.numpy(), digit_scores=pred.pred_digits.numpy())
+                pred_sequence=number_of(pred.pred_sequence),
+                pred_score=float(pred.pred_confidence),
+                length_scores=pred.pred_length.numpy(),
+                digit_scores=pred.pred_digits.numpy(),
+            )
         else:
             label = int(pred.pred_label)
-            result.update(pred_scores=pred.pred_score.numpy(), pred_label=label,
-                          pred_score=float(pred.pred_score[label]))
+            result.update(
+                pred_scores=pred.pred_score.numpy(),
+                pred_label=label,
+                pred_score=float(pred.pred_score[label]),
+            )
             if self.classes is not None:
                 if len(self.classes) != len(pred.pred_score):
-                    raise ValueError(f'The model tells {len(pred.pred_score)} classes apart, but '
-                                     f'{len(self.classes)} names are given as classes.')
+                    raise ValueError(
+                        f'The model tells {len(pred.pred_score)} classes apart, but '
+                        f'{len(self.classes)} names are given as classes.'
+                    )
                 result['pred_class'] = self.classes[label]
         if 'patch_bboxes' in pred:
             result.update(patch_bboxes=_in_image(pred), saliency=pred.saliency.numpy())
@@ -334,33 +387,38 @@ class DCNInferencer(BaseInferencer):
     def _show(self, figure, name: str, wait_time: float) -> None:
         if self.visualizer is None:
             from mmpretrain.visualization import UniversalVisualizer
+
             self.visualizer = UniversalVisualizer()
         self.visualizer.show(to_array(figure), win_name=name, wait_time=wait_time)
 
 
-def _make_folder(path: Union[str, os.PathLike]) -> None:
+def _make_folder(path: str | os.PathLike) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        raise ValueError(f'Pictures cannot be written into {path} ({error.strerror}): name '
-                         'another folder as show_dir.') from error
+        raise ValueError(
+            f'Pictures cannot be written into {path} ({error.strerror}): name '
+            'another folder as show_dir.'
+        ) from error
 
 
 def _is_loader(step: dict) -> bool:
     return str(step['type']).rpartition('.')[2].startswith('Load')
 
 
-def _images_in(folder: Path) -> List[str]:
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items()
-                if kind in Image.OPEN}  # some, such as PDF, are written only
-    images = sorted(str(path) for path in folder.iterdir()
-                    if path.suffix.lower() in suffixes and path.is_file())
+def _images_in(folder: Path) -> list[str]:
+    suffixes = {
+        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
+    }  # some, such as PDF, are written only
+    images = sorted(
+        str(path) for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+    )
     if not images:
         raise ValueError(f'The folder {folder} holds no images; folders in it are not searched.')
     return images
 
 
-def _picture_names(inputs: Sequence[ImageInput]) -> List[str]:
+def _picture_names(inputs: Sequence[ImageInput]) -> list[str]:
     """Names after files or places, each once."""
     names, taken = [], set()
     for place, input_ in enumerate(inputs):
@@ -383,9 +441,11 @@ def _name(sample: DataSample) -> str:
 
 def _in_image(pred: DataSample) -> np.ndarray:
     """Patches in pixels of the image, of which the network's input is a scaled copy."""
-    across, down = pred.get('scale_factor', (1., 1.))
+    across, down = pred.get('scale_factor', (1.0, 1.0))
     scaled = [length * factor for length, factor in zip(pred.ori_shape, (down, across))]
     if any(abs(now - length) > 1 for now, length in zip(pred.img_shape, scaled)):
-        raise ValueError('The test pipeline does more than scale images, so patches have no place '
-                         'in the image as given: use return_datasamples=True.')
+        raise ValueError(
+            'The test pipeline does more than scale images, so patches have no place '
+            'in the image as given: use return_datasamples=True.'
+        )
     return (pred.patch_bboxes.numpy() / np.tile([across, down], 2)).astype(np.float32)

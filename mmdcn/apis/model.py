@@ -1,11 +1,11 @@
 """Models by name, config or checkpoint, as MMPretrain has them."""
+
 import copy
 import difflib
 import fnmatch
-from functools import lru_cache
+from functools import cache
 from os import PathLike
 from pathlib import Path
-from typing import Dict, List, Optional, Union
 
 import torch
 from mmengine.config import Config
@@ -28,7 +28,7 @@ CHECKPOINT_SUFFIXES = ('.pth', '.pt')
 PACKAGE = Path(__file__).parents[1]
 
 
-def list_models(pattern: Optional[str] = None) -> List[str]:
+def list_models(pattern: str | None = None) -> list[str]:
     """Names of the models that have a config here, sorted.
 
     Args:
@@ -38,8 +38,12 @@ def list_models(pattern: Optional[str] = None) -> List[str]:
     return names if pattern is None else fnmatch.filter(names, f'{pattern}*')
 
 
-def get_model(model: Union[str, PathLike, Config], pretrained: Union[bool, str, PathLike] = False,
-              device: Union[str, torch.device, None] = None, **kwargs) -> BaseModel:
+def get_model(
+    model: str | PathLike | Config,
+    pretrained: bool | str | PathLike = False,
+    device: str | torch.device | None = None,
+    **kwargs,
+) -> BaseModel:
     """Build a model, in evaluation mode.
 
     Args:
@@ -66,8 +70,10 @@ def get_model(model: Union[str, PathLike, Config], pretrained: Union[bool, str, 
     if isinstance(model, Config):
         config = copy.deepcopy(model)
     elif not isinstance(model, (str, PathLike)):
-        raise TypeError('A model is a name, a config file, a Config or a checkpoint, got '
-                        f'{type(model).__name__}.')
+        raise TypeError(
+            'A model is a name, a config file, a Config or a checkpoint, got '
+            f'{type(model).__name__}.'
+        )
     elif Path(model).suffix == '.py':
         config = _read_config(Path(model))
         metainfo = _entry_of(Path(model))
@@ -116,7 +122,8 @@ def find_model(name: str) -> Model:
         raise ValueError(f'{name!r} is the beginning of several models: {names}.')
     short = sorted({model.split('_')[0] for model in models})
     nearest = [model for model in short if model.startswith(name)][:6] or (
-        difflib.get_close_matches(name, [*short, *models], n=3, cutoff=.4))
+        difflib.get_close_matches(name, [*short, *models], n=3, cutoff=0.4)
+    )
     hint = f'the nearest names are {", ".join(nearest)}; ' if nearest else ''
     raise ValueError(f'There is no model {name!r}; {hint}mmdcn.list_models() gives all.')
 
@@ -127,8 +134,8 @@ def _root() -> Path:
     return installed if installed.is_dir() else PACKAGE.parent
 
 
-@lru_cache(maxsize=None)
-def _models() -> Dict[str, Model]:
+@cache
+def _models() -> dict[str, Model]:
     path = _root() / 'model-index.yml'
     if not path.is_file():
         raise FileNotFoundError(f'The model index {path} is missing; install mmdcn again.')
@@ -137,7 +144,7 @@ def _models() -> Dict[str, Model]:
     return {model.name: model for model in index.models}
 
 
-def _entry_of(path: Path) -> Optional[Model]:
+def _entry_of(path: Path) -> Model | None:
     """Of a config file that the model index names; of a copy of it there is none."""
     found = _models().get(path.stem)
     return found if found and path.resolve() == (_root() / found.config).resolve() else None
@@ -152,7 +159,7 @@ def _read_config(path: Path) -> Config:
         raise ValueError(f'The config {path} is no Python that can be read: {error}.') from error
 
 
-def _known_checkpoint(config: Config, metainfo: Optional[Model]) -> Optional[Checkpoint]:
+def _known_checkpoint(config: Config, metainfo: Model | None) -> Checkpoint | None:
     """None where the model's ``init_cfg`` names its weights."""
     if metainfo is not None and metainfo.weights:
         return read_checkpoint(_root() / metainfo.weights)
@@ -160,8 +167,10 @@ def _known_checkpoint(config: Config, metainfo: Optional[Model]) -> Optional[Che
         return read_checkpoint(config.load_from)
     if not names_weights(config.model):
         name = metainfo.name if metainfo else config.filename or 'this config'
-        raise ValueError(f'No trained weights are known of {name}: pass a checkpoint as '
-                         'pretrained (--checkpoint of the tools).')
+        raise ValueError(
+            f'No trained weights are known of {name}: pass a checkpoint as '
+            'pretrained (--checkpoint of the tools).'
+        )
     return None
 
 
@@ -174,12 +183,14 @@ def _build(config: Config) -> BaseModel:
             return MODELS.build(model)
     except KeyError as error:  # MMEngine's answer to a type that is not registered
         name = config.filename or 'in the checkpoint'
-        raise ValueError(f'The config {name} cannot be built: {error.args[0]}. A config file may '
-                         'name what to import in custom_imports; one in a checkpoint may not, so '
-                         'pass the file as well.') from error
+        raise ValueError(
+            f'The config {name} cannot be built: {error.args[0]}. A config file may '
+            'name what to import in custom_imports; one in a checkpoint may not, so '
+            'pass the file as well.'
+        ) from error
 
 
-def _dataset_meta(config: Config, checkpoint: Optional[Checkpoint]) -> dict:
+def _dataset_meta(config: Config, checkpoint: Checkpoint | None) -> dict:
     if checkpoint is not None and checkpoint.meta.get('dataset_meta'):
         return checkpoint.meta['dataset_meta']
     if config.get('test_dataloader') is None:

@@ -1,5 +1,4 @@
 import math
-from typing import List, Tuple
 
 import cv2
 import numpy as np
@@ -55,12 +54,25 @@ class ClutteredMNIST(MNISTCanvas):
     least_canvas = DIGIT_SIZE
     must_hold = 'a whole digit'
 
-    def __init__(self, *, data_root: str, split: str = 'train', canvas_size: int = 100,
-                 num_distractors: int = 8, distractor_size: int = 8, seed: int = 0,
-                 regenerate: bool = False, affine: float = 0., elastic: float = 0., **kwargs):
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        split: str = 'train',
+        canvas_size: int = 100,
+        num_distractors: int = 8,
+        distractor_size: int = 8,
+        seed: int = 0,
+        regenerate: bool = False,
+        affine: float = 0.0,
+        elastic: float = 0.0,
+        **kwargs,
+    ):
         if not 1 <= distractor_size <= DIGIT_SIZE:
-            raise self._refusal('distractor_size', f'is cut from a digit and must be 1 to '
-                                                   f'{DIGIT_SIZE} pixels, got {distractor_size}.')
+            raise self._refusal(
+                'distractor_size',
+                f'is cut from a digit and must be 1 to {DIGIT_SIZE} pixels, got {distractor_size}.',
+            )
         if num_distractors < 0:
             raise self._refusal('num_distractors', f'must be at least 0, got {num_distractors}.')
         for option, value in (('affine', affine), ('elastic', elastic)):
@@ -70,31 +82,41 @@ class ClutteredMNIST(MNISTCanvas):
         self.distractor_size = distractor_size
         self.affine = affine
         self.elastic = elastic
-        super().__init__(data_root=data_root, split=split, canvas_size=canvas_size, seed=seed,
-                         regenerate=regenerate, **kwargs)
+        super().__init__(
+            data_root=data_root,
+            split=split,
+            canvas_size=canvas_size,
+            seed=seed,
+            regenerate=regenerate,
+            **kwargs,
+        )
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Read the digits; an entry is a digit's place in the split and its label."""
         self._digits, labels = self._read_digits()
         self._warped = -1, self._digits
         return [dict(digit=digit, gt_label=label) for digit, label in enumerate(labels.tolist())]
 
-    def _render(self, info: dict) -> Tuple[np.ndarray, List[Tuple[int, int, int, int]]]:
+    def _render(self, info: dict) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
         digit, digits = info['digit'], self._digits_now()
         rng = self._generator(digit)
         size = self.distractor_size
         crop_ends, place_ends = DIGIT_SIZE - size + 1, self.canvas_size - size + 1
-        draws = rng.integers(0, (len(digits), crop_ends, crop_ends, place_ends, place_ends),
-                             size=(self.num_distractors, 5)).tolist()
+        draws = rng.integers(
+            0,
+            (len(digits), crop_ends, crop_ends, place_ends, place_ends),
+            size=(self.num_distractors, 5),
+        ).tolist()
         digit_end = self.canvas_size - DIGIT_SIZE + 1
         top, left = rng.integers(0, digit_end, size=2).tolist()
 
         canvas = np.zeros((self.canvas_size, self.canvas_size), np.uint16)
         for source, crop_y, crop_x, y, x in draws:
-            canvas[y:y + size, x:x + size] += (
-                digits[source, crop_y:crop_y + size, crop_x:crop_x + size])
+            canvas[y : y + size, x : x + size] += digits[
+                source, crop_y : crop_y + size, crop_x : crop_x + size
+            ]
         np.minimum(canvas, 255, out=canvas)
-        canvas[top:top + DIGIT_SIZE, left:left + DIGIT_SIZE] += digits[digit]
+        canvas[top : top + DIGIT_SIZE, left : left + DIGIT_SIZE] += digits[digit]
         return np.minimum(canvas, 255).astype(np.uint8), [box_at(top, left)]
 
     def _digits_now(self) -> np.ndarray:
@@ -105,7 +127,7 @@ class ClutteredMNIST(MNISTCanvas):
         if self._warped[0] != epoch:
             rng = self._generator(len(self._digits))  # the number of no image
             digits = self._digits.copy()
-            for index in np.flatnonzero(rng.random(len(digits)) < .5):
+            for index in np.flatnonzero(rng.random(len(digits)) < 0.5):
                 digits[index] = warp(digits[index], self.affine, self.elastic, rng)
             self._warped = epoch, digits
         return self._warped[1]

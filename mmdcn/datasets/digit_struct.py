@@ -2,7 +2,6 @@ import os
 import os.path as osp
 from array import array
 from dataclasses import dataclass
-from typing import Tuple
 
 import h5py
 import numpy as np
@@ -40,6 +39,7 @@ class DigitStruct:
         boxes: (D, 4) float32; left, top, width, height in pixels as stored. They may stick out
             of the image or be empty.
     """
+
     names: np.ndarray
     offsets: np.ndarray
     labels: np.ndarray
@@ -51,8 +51,12 @@ class DigitStruct:
     def check(self) -> None:
         """Raise ``DigitStructError`` where the arrays don't belong together or break a bound."""
         images, digits = len(self.names), len(self.labels)
-        wanted = dict(names=((images, ), 'S'), offsets=((images + 1, ), 'i'),
-                      labels=((digits, ), 'u'), boxes=((digits, 4), 'f'))
+        wanted = dict(
+            names=((images,), 'S'),
+            offsets=((images + 1,), 'i'),
+            labels=((digits,), 'u'),
+            boxes=((digits, 4), 'f'),
+        )
         for key, (shape, kind) in wanted.items():
             value = getattr(self, key)
             if value.shape != shape or value.dtype.kind != kind:
@@ -88,7 +92,8 @@ def load_digit_struct(path: str) -> DigitStruct:
         raise FileNotFoundError(
             f'The SVHN file {path} is missing; run `python '
             'tools/dataset_converters/prepare_svhn.py --out DATA_ROOT` (make_street_numbers.py for '
-            'the synthetic twin) and set data_root to DATA_ROOT.')
+            'the synthetic twin) and set data_root to DATA_ROOT.'
+        )
     stamp = _stamp(path)
     index = _read_index(path, stamp)
     if index is None:
@@ -108,16 +113,20 @@ def read_digit_struct(path: str) -> DigitStruct:
     if header == b'MATLAB 5.0 MAT-file':
         raise DigitStructError(
             f'{path} is of the MATLAB v5 format, such as the cropped digits (train_32x32.mat), '
-            f'but the full numbers are of v7.3; {_REMEDY}.')
+            f'but the full numbers are of v7.3; {_REMEDY}.'
+        )
     try:
         return _parse(path)
     # h5py answers broken bytes with nearly any type of error.
     except Exception as error:
-        what = str(error).strip() if isinstance(error, DigitStructError) else (
-            f'{type(error).__name__}: {" ".join(str(error).split())}')
+        what = (
+            str(error).strip()
+            if isinstance(error, DigitStructError)
+            else (f'{type(error).__name__}: {" ".join(str(error).split())}')
+        )
         raise DigitStructError(
-            f'{path} is cut or corrupt, or not the digitStruct.mat of SVHN ({what}); '
-            f'{_REMEDY}.') from error
+            f'{path} is cut or corrupt, or not the digitStruct.mat of SVHN ({what}); {_REMEDY}.'
+        ) from error
 
 
 def _parse(path: str) -> DigitStruct:
@@ -135,14 +144,19 @@ def _parse(path: str) -> DigitStruct:
 
         names, counts = [], array('q')
         columns = [array('d') for _ in _FIELDS]
-        pairs = track(zip(name_refs, bbox_refs), total=len(name_refs),
-                      description=f'Indexing {osp.basename(osp.dirname(osp.abspath(path)))}',
-                      console=Console(stderr=True), transient=True)
+        pairs = track(
+            zip(name_refs, bbox_refs),
+            total=len(name_refs),
+            description=f'Indexing {osp.basename(osp.dirname(osp.abspath(path)))}',
+            console=Console(stderr=True),
+            transient=True,
+        )
         for name_ref, bbox_ref in pairs:
             name = _name(_follow(name_ref, file.id, h5d.DatasetID))
             names.append(name)
-            counts.append(_append_digits(_follow(bbox_ref, file.id, h5g.GroupID), file.id,
-                                         columns, name))
+            counts.append(
+                _append_digits(_follow(bbox_ref, file.id, h5g.GroupID), file.id, columns, name)
+            )
 
     label, left, top, width, height = (np.frombuffer(column) for column in columns)
     wrong = ~np.isin(label, np.arange(1, 11))
@@ -151,9 +165,12 @@ def _parse(path: str) -> DigitStruct:
     boxes = np.stack([left, top, width, height], axis=1)
     if not (np.abs(boxes) < _MAX_PIXEL).all():  # NaN likewise
         raise DigitStructError('it has a box outside of any image')
-    struct = DigitStruct(names=np.array(names, 'S'),
-                         offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-                         labels=(label % 10).astype(np.uint8), boxes=boxes.astype(np.float32))
+    struct = DigitStruct(
+        names=np.array(names, 'S'),
+        offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        labels=(label % 10).astype(np.uint8),
+        boxes=boxes.astype(np.float32),
+    )
     struct.check()
     return struct
 
@@ -215,7 +232,7 @@ def _name(dataset: h5d.DatasetID) -> bytes:
     return name.encode()
 
 
-def _append_digits(bbox: h5g.GroupID, file, columns: Tuple[array, ...], name: bytes) -> int:
+def _append_digits(bbox: h5g.GroupID, file, columns: tuple[array, ...], name: bytes) -> int:
     """Append an image's digits, a column a field; the number of digits."""
     lengths = set()
     for key, column in zip(_FIELDS, columns):
@@ -224,8 +241,9 @@ def _append_digits(bbox: h5g.GroupID, file, columns: Tuple[array, ...], name: by
         lengths.add(length)
         if field.get_type().get_class() == h5t.FLOAT:
             if length != 1:
-                raise DigitStructError(f'{key.decode()} of {name.decode()} has {length} numbers '
-                                       'in place of references')
+                raise DigitStructError(
+                    f'{key.decode()} of {name.decode()} has {length} numbers in place of references'
+                )
             column.append(_number(field))
         else:
             for reference in _references(field, key.decode(), _MAX_DIGITS):
@@ -275,5 +293,7 @@ def _write_index(path: str, stamp: np.ndarray, struct: DigitStruct) -> None:
             if osp.exists(partial_file):
                 os.unlink(partial_file)
     except OSError as error:
-        print_log(f'The index of {path} could not be kept ({error}), so it will be made again '
-                  'next time.', logger='current')
+        print_log(
+            f'The index of {path} could not be kept ({error}), so it will be made again next time.',
+            logger='current',
+        )

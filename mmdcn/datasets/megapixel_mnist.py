@@ -1,5 +1,3 @@
-from typing import List, Tuple
-
 import numpy as np
 
 from mmdcn.registry import DATASETS
@@ -10,8 +8,8 @@ NUM_DIGITS = 5
 NUM_OF_LABEL = 3  # of them, so that the label is the majority
 NUM_PATTERNS = 50
 STEEPEST = np.pi / 2.5  # of a line
-MIRRORED = .44  # the share of second lines that run the other way
-DIMMEST = .8  # a pixel of a line, of white
+MIRRORED = 0.44  # the share of second lines that run the other way
+DIMMEST = 0.8  # a pixel of a line, of white
 MARGIN = 28  # pixels from a piece of noise's top left corner to any border
 IMAGES = {'train': 5000, 'val': 1000, 'trainval': 5000, 'test': 1000}
 
@@ -61,15 +59,30 @@ class MegapixelMNIST(MNISTCanvas):
     least_canvas = 5 * DIGIT_SIZE
     must_hold = 'five digits however the first four lie'
 
-    def __init__(self, *, data_root: str, split: str = 'train', canvas_size: int = 1500,
-                 num_noise: int = 50, seed: int = 0, regenerate: bool = False, **kwargs):
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        split: str = 'train',
+        canvas_size: int = 1500,
+        num_noise: int = 50,
+        seed: int = 0,
+        regenerate: bool = False,
+        **kwargs,
+    ):
         if num_noise < 0:
             raise self._refusal('num_noise', f'must be at least 0, got {num_noise}.')
         self.num_noise = num_noise
-        super().__init__(data_root=data_root, split=split, canvas_size=canvas_size, seed=seed,
-                         regenerate=regenerate, **kwargs)
+        super().__init__(
+            data_root=data_root,
+            split=split,
+            canvas_size=canvas_size,
+            seed=seed,
+            regenerate=regenerate,
+            **kwargs,
+        )
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Read the digits, draw labels and patterns; an entry is an image's number and label."""
         self._digits, labels = self._read_digits()
         self._by_label = np.argsort(labels, kind='stable')
@@ -77,35 +90,39 @@ class MegapixelMNIST(MNISTCanvas):
         stream = SPLITS[self.split].stream
         # Five numbers, where an image has four: these are no image's random numbers.
         self._patterns = crossed_lines(
-            np.random.default_rng((self.seed, stream, 0, 0, 1)), NUM_PATTERNS)
+            np.random.default_rng((self.seed, stream, 0, 0, 1)), NUM_PATTERNS
+        )
         drawn = np.random.default_rng((self.seed, stream, 0, 0, 2)).integers(
-            10, size=IMAGES[self.split])
-        return [dict(sample=sample, gt_label=label)
-                for sample, label in enumerate(drawn.tolist())]
+            10, size=IMAGES[self.split]
+        )
+        return [dict(sample=sample, gt_label=label) for sample, label in enumerate(drawn.tolist())]
 
-    def _render(self, info: dict) -> Tuple[np.ndarray, List[Tuple[int, int, int, int]]]:
+    def _render(self, info: dict) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
         rng = self._generator(info['sample'])
         digits = self._draw_digits(rng, info['gt_label'])
         places = self._draw_places(rng)
-        noise = rng.integers((0, MARGIN, MARGIN), (NUM_PATTERNS, *[self.canvas_size - MARGIN] * 2),
-                             size=(self.num_noise, 3)).tolist()
+        noise = rng.integers(
+            (0, MARGIN, MARGIN),
+            (NUM_PATTERNS, *[self.canvas_size - MARGIN] * 2),
+            size=(self.num_noise, 3),
+        ).tolist()
 
         canvas = np.zeros((self.canvas_size, self.canvas_size), np.uint8)
         pieces = [(self._patterns[pattern], place) for pattern, *place in noise]
         pieces += zip(self._digits[digits], places)
         for piece, (top, left) in pieces:
-            canvas[top:top + DIGIT_SIZE, left:left + DIGIT_SIZE] = piece
+            canvas[top : top + DIGIT_SIZE, left : left + DIGIT_SIZE] = piece
         return canvas, [box_at(top, left) for top, left in places]
 
     def _draw_digits(self, rng: np.random.Generator, label: int) -> np.ndarray:
         """Three digits of the label and two others, by their places in the split."""
-        start, end = self._label_ends[label:label + 2]
+        start, end = self._label_ends[label : label + 2]
         same = rng.integers(start, end, size=NUM_OF_LABEL)
         others = rng.integers(len(self._digits) - (end - start), size=NUM_DIGITS - NUM_OF_LABEL)
         others[others >= start] += end - start
         return self._by_label[np.concatenate((same, others))]
 
-    def _draw_places(self, rng: np.random.Generator) -> List[Tuple[int, int]]:
+    def _draw_places(self, rng: np.random.Generator) -> list[tuple[int, int]]:
         """The digits' (top, left), each drawn until it overlaps none before it."""
         places = []
         while len(places) < NUM_DIGITS:
@@ -124,7 +141,7 @@ def crossed_lines(rng: np.random.Generator, number: int) -> np.ndarray:
     """
     angles = rng.random((number, 1)) * STEEPEST
     directions = np.cos(angles), np.sin(angles)
-    steps = np.linspace(0, DIGIT_SIZE - .51, 2 * DIGIT_SIZE) / np.maximum(*directions)
+    steps = np.linspace(0, DIGIT_SIZE - 0.51, 2 * DIGIT_SIZE) / np.maximum(*directions)
     rows, columns = (np.rint(steps * direction).astype(int) for direction in directions)
     lines = np.zeros((number, DIGIT_SIZE, DIGIT_SIZE), bool)
     lines[np.arange(number)[:, None], rows, columns] = True

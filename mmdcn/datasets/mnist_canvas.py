@@ -1,7 +1,8 @@
 """What datasets that draw MNIST's digits on a canvas share."""
+
 import os.path as osp
 from abc import abstractmethod
-from typing import List, NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,13 +54,17 @@ class MNISTCanvas(BaseDataset):
     least_canvas: int  # pixels
     must_hold: str  # what needs them
 
-    def __init__(self, *, data_root: str, split: str, canvas_size: int, seed: int,
-                 regenerate: bool, **kwargs):
+    def __init__(
+        self, *, data_root: str, split: str, canvas_size: int, seed: int, regenerate: bool, **kwargs
+    ):
         if split not in SPLITS:
             raise self._refusal('split', f'must be one of {list(SPLITS)}, got {split!r}.')
         if canvas_size < self.least_canvas:
-            raise self._refusal('canvas_size', f'must hold {self.must_hold}, at least '
-                                               f'{self.least_canvas} pixels, got {canvas_size}.')
+            raise self._refusal(
+                'canvas_size',
+                f'must hold {self.must_hold}, at least '
+                f'{self.least_canvas} pixels, got {canvas_size}.',
+            )
         if seed < 0:
             raise self._refusal('seed', f'must be at least 0, got {seed}.')
         self.split = split
@@ -77,12 +82,16 @@ class MNISTCanvas(BaseDataset):
         """The entry of ``idx`` with its image and boxes, before the pipeline."""
         info = super().get_data_info(idx)
         image, boxes = self._render(info)
-        info.update(img=image, img_shape=image.shape, ori_shape=image.shape,
-                    gt_bboxes=torch.tensor(boxes, dtype=torch.float32))
+        info.update(
+            img=image,
+            img_shape=image.shape,
+            ori_shape=image.shape,
+            gt_bboxes=torch.tensor(boxes, dtype=torch.float32),
+        )
         return info
 
     @abstractmethod
-    def _render(self, info: dict) -> Tuple[np.ndarray, List[Tuple[int, int, int, int]]]:
+    def _render(self, info: dict) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
         """The image of an entry, (H, W) uint8, and its digits' (x1, y1, x2, y2)."""
 
     def _generator(self, index: int) -> np.random.Generator:
@@ -94,42 +103,51 @@ class MNISTCanvas(BaseDataset):
         """The epoch whose random numbers are drawn."""
         return int(self._epoch) if self.regenerate else 0
 
-    def _read_digits(self) -> Tuple[np.ndarray, np.ndarray]:
+    def _read_digits(self) -> tuple[np.ndarray, np.ndarray]:
         """The split's digits (M, 28, 28) uint8 and their labels (M,)."""
         prefix, total, part, _ = SPLITS[self.split]
-        images = _read_idx(osp.join(self.data_root, f'{prefix}-images-idx3-ubyte'),
-                           (total, DIGIT_SIZE, DIGIT_SIZE))
+        images = _read_idx(
+            osp.join(self.data_root, f'{prefix}-images-idx3-ubyte'), (total, DIGIT_SIZE, DIGIT_SIZE)
+        )
         path = osp.join(self.data_root, f'{prefix}-labels-idx1-ubyte')
-        labels = _read_idx(path, (total, ))
+        labels = _read_idx(path, (total,))
         if labels.max() >= len(MNIST_CATEGORITES):
-            raise ValueError(f'{path} holds the label {labels.max()}, but digits are 0 to 9; make '
-                             'it again with tools/dataset_converters/prepare_mnist.py.')
+            raise ValueError(
+                f'{path} holds the label {labels.max()}, but digits are 0 to 9; make '
+                'it again with tools/dataset_converters/prepare_mnist.py.'
+            )
         return images[part], labels[part]
 
     def _refusal(self, option: str, why: str) -> ValueError:
         return ValueError(f'{type(self).__name__}({option}=...) {why}')
 
-    def extra_repr(self) -> List[str]:
+    def extra_repr(self) -> list[str]:
         """Lines for ``repr``."""
-        return [f'Root of MNIST: \t{self.data_root}', f'Split: \t{self.split}',
-                f'Seed: \t{self.seed}', f'Clutter anew each epoch: \t{self.regenerate}']
+        return [
+            f'Root of MNIST: \t{self.data_root}',
+            f'Split: \t{self.split}',
+            f'Seed: \t{self.seed}',
+            f'Clutter anew each epoch: \t{self.regenerate}',
+        ]
 
 
-def box_at(top: int, left: int) -> Tuple[int, int, int, int]:
+def box_at(top: int, left: int) -> tuple[int, int, int, int]:
     """The (x1, y1, x2, y2) of a digit's 28×28 window."""
     return left, top, left + DIGIT_SIZE, top + DIGIT_SIZE
 
 
-def _read_idx(path: str, shape: Tuple[int, ...]) -> np.ndarray:
+def _read_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
     """Read an idx file of unsigned bytes, which must have just this shape."""
-    remedy = (f'run `python tools/dataset_converters/prepare_mnist.py --out '
-              f'{osp.dirname(path) or "."}`.')
+    remedy = (
+        f'run `python tools/dataset_converters/prepare_mnist.py --out {osp.dirname(path) or "."}`.'
+    )
     if not osp.isfile(path):
         raise FileNotFoundError(f'The MNIST file {path} is missing; {remedy}')
     content = np.fromfile(path, np.uint8)
     header = np.array((0x800 + len(shape), *shape), '>i4').tobytes()  # type, rank, lengths
-    if (content.size != len(header) + np.prod(shape)
-            or content[:len(header)].tobytes() != header):
-        raise ValueError(f'The MNIST file {path} is corrupt: it is not an idx file of '
-                         f'{"×".join(map(str, shape))} bytes; {remedy}')
-    return content[len(header):].reshape(shape)
+    if content.size != len(header) + np.prod(shape) or content[: len(header)].tobytes() != header:
+        raise ValueError(
+            f'The MNIST file {path} is corrupt: it is not an idx file of '
+            f'{"×".join(map(str, shape))} bytes; {remedy}'
+        )
+    return content[len(header) :].reshape(shape)

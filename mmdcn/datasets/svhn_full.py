@@ -1,7 +1,7 @@
 import logging
 import os
 import os.path as osp
-from typing import List, Sequence, Union
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -65,13 +65,23 @@ class SVHNFull(BaseDataset):
 
     METAINFO = {'classes': MNIST_CATEGORITES}
 
-    def __init__(self, *, data_root: str, split: Union[str, Sequence[str]] = 'train',
-                 part: str = 'all', val_size: int = 5000, seed: int = 0,
-                 allow_missing: bool = False, **kwargs):
+    def __init__(
+        self,
+        *,
+        data_root: str,
+        split: str | Sequence[str] = 'train',
+        part: str = 'all',
+        val_size: int = 5000,
+        seed: int = 0,
+        allow_missing: bool = False,
+        **kwargs,
+    ):
         splits = [split] if isinstance(split, str) else list(split)
         if not splits or len(set(splits)) < len(splits) or not set(splits) <= set(_SPLITS):
-            raise ValueError(f'SVHNFull(split=...) must be one of {list(_SPLITS)} or a list of '
-                             f'some, each once, got {split!r}.')
+            raise ValueError(
+                f'SVHNFull(split=...) must be one of {list(_SPLITS)} or a list of '
+                f'some, each once, got {split!r}.'
+            )
         if part not in _PARTS:
             raise ValueError(f'SVHNFull(part=...) must be one of {list(_PARTS)}, got {part!r}.')
         if val_size < 1:
@@ -86,7 +96,7 @@ class SVHNFull(BaseDataset):
         self._splits = [name for name in _SPLITS if name in splits]
         super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
 
-    def load_data_list(self) -> List[dict]:
+    def load_data_list(self) -> list[dict]:
         """Read the indices; an entry is an image's split and its row there.
 
         The rest stays in flat arrays, which workers share, and is put together by
@@ -100,12 +110,16 @@ class SVHNFull(BaseDataset):
         chosen = chosen[self._present()[chosen]]
         chosen = self._representable(chosen)
         if not len(chosen):
-            raise ValueError(f'No image is left of SVHNFull(split={self.split!r}, '
-                             f'part={self.part!r}) under {self.data_root}; extract the archives '
-                             'again or choose another split or part.')
+            raise ValueError(
+                f'No image is left of SVHNFull(split={self.split!r}, '
+                f'part={self.part!r}) under {self.data_root}; extract the archives '
+                'again or choose another split or part.'
+            )
         self._report_empty_boxes()
-        return [dict(split=self._splits[split], row=row)
-                for split, row in zip(splits[chosen].tolist(), rows[chosen].tolist())]
+        return [
+            dict(split=self._splits[split], row=row)
+            for split, row in zip(splits[chosen].tolist(), rows[chosen].tolist())
+        ]
 
     def get_data_info(self, idx: int) -> dict:
         """The entry of ``idx`` with its path, digits, sequence and boxes, before the pipeline."""
@@ -119,14 +133,16 @@ class SVHNFull(BaseDataset):
         boxes = boxes[(width > 0) & (height > 0)]
         info.update(
             img_path=osp.join(self.data_root, info['split'], struct.names[row].decode()),
-            gt_digits=tuple(labels), gt_sequence=_sequence(labels),
-            gt_bboxes=torch.from_numpy(boxes))
+            gt_digits=tuple(labels),
+            gt_sequence=_sequence(labels),
+            gt_bboxes=torch.from_numpy(boxes),
+        )
         return info
 
     def _file(self, split: str) -> str:
         return osp.join(self.data_root, split, 'digitStruct.mat')
 
-    def _sizes(self) -> List[int]:
+    def _sizes(self) -> list[int]:
         return [len(struct) for struct in self._structs.values()]
 
     def _part_of(self, total: int) -> np.ndarray:
@@ -134,10 +150,12 @@ class SVHNFull(BaseDataset):
         if self.part == 'all':
             return np.arange(total)
         if self.val_size >= total:
-            raise ValueError(f'SVHNFull(val_size=...) must be less than the {total} images of '
-                             f'{self._splits}, got {self.val_size}.')
+            raise ValueError(
+                f'SVHNFull(val_size=...) must be less than the {total} images of '
+                f'{self._splits}, got {self.val_size}.'
+            )
         order = np.random.default_rng(self.seed).permutation(total)
-        return np.sort(order[:self.val_size] if self.part == 'val' else order[self.val_size:])
+        return np.sort(order[: self.val_size] if self.part == 'val' else order[self.val_size :])
 
     def _present(self) -> np.ndarray:
         """Which images of the splits are there, (total, ) bool."""
@@ -148,11 +166,14 @@ class SVHNFull(BaseDataset):
             missing = len(struct) - np.count_nonzero(there)
             if missing:
                 first = struct.names[~there][0].decode()
-                what = (f'digitStruct.mat lists {len(struct)} images but {missing} are missing '
-                        f'under {folder} (first: {first})')
+                what = (
+                    f'digitStruct.mat lists {len(struct)} images but {missing} are missing '
+                    f'under {folder} (first: {first})'
+                )
                 if not self.allow_missing:
                     raise FileNotFoundError(
-                        f'{what}; extract {split}.tar.gz again or pass allow_missing=True')
+                        f'{what}; extract {split}.tar.gz again or pass allow_missing=True'
+                    )
                 _warn(f'{what}; they are left out.')
             masks.append(there)
         return np.concatenate(masks)
@@ -172,19 +193,26 @@ class SVHNFull(BaseDataset):
         return chosen[fits]
 
     def _report_empty_boxes(self) -> None:
-        empty = sum(np.count_nonzero((struct.boxes[:, 2:] <= 0).any(axis=1))
-                    for struct in self._structs.values())
+        empty = sum(
+            np.count_nonzero((struct.boxes[:, 2:] <= 0).any(axis=1))
+            for struct in self._structs.values()
+        )
         if empty:
-            _warn(f'SVHNFull: {empty} boxes of {self._splits} have no area and are left out; '
-                  'their digits stay.')
+            _warn(
+                f'SVHNFull: {empty} boxes of {self._splits} have no area and are left out; '
+                'their digits stay.'
+            )
 
-    def extra_repr(self) -> List[str]:
+    def extra_repr(self) -> list[str]:
         """Lines for ``repr``."""
-        return [f'Root of SVHN: \t{self.data_root}', f'Split: \t{self.split}',
-                f'Part: \t{self.part} ({self.val_size} for validation, seed {self.seed})']
+        return [
+            f'Root of SVHN: \t{self.data_root}',
+            f'Split: \t{self.split}',
+            f'Part: \t{self.part} ({self.val_size} for validation, seed {self.seed})',
+        ]
 
 
-def _sequence(digits: List[int]) -> torch.Tensor:
+def _sequence(digits: list[int]) -> torch.Tensor:
     """The target of a number, (6,): its length class, then the classes of five places."""
     length = len(digits) - 1 if len(digits) <= MAX_LENGTH else NO_LENGTH
     places = (digits + [NO_DIGIT] * MAX_LENGTH)[:MAX_LENGTH]

@@ -1,6 +1,6 @@
 """A classifier as one ONNX graph, from raw images to what it says and where it looked."""
+
 import copy
-from typing import Dict
 
 import onnx_ir
 import onnxruntime
@@ -9,13 +9,7 @@ from onnx_ir.passes import common as passes
 from onnxscript import opset18 as op
 from torch import nn
 
-from mmdcn.models import (
-    DCNClassifier,
-    OracleCells,
-    RandomCells,
-    SequenceHead,
-    TopKSelector,
-)
+from mmdcn.models import DCNClassifier, OracleCells, RandomCells, SequenceHead, TopKSelector
 from mmdcn.models.heads.sequence_head import most_probable
 
 INPUT = 'images'
@@ -34,7 +28,7 @@ class RawToOutputs(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, images: torch.Tensor) -> Dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Raw images, (N, C, H, W) uint8 as a dataset gives them, -> the outputs by name.
 
         ``logits`` (N, classes), or of a ``SequenceHead`` ``log_probabilities`` (N, 12·M) and the
@@ -46,10 +40,14 @@ class RawToOutputs(nn.Module):
         if not isinstance(self.model, DCNClassifier):
             return self._answer(seen)
         boxes = self.model.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
-        return dict(**self._answer(seen.refined), cells=seen.cells, patch_bboxes=boxes,
-                    saliency=seen.saliency)
+        return dict(
+            **self._answer(seen.refined),
+            cells=seen.cells,
+            patch_bboxes=boxes,
+            saliency=seen.saliency,
+        )
 
-    def _answer(self, feats: torch.Tensor) -> Dict[str, torch.Tensor]:
+    def _answer(self, feats: torch.Tensor) -> dict[str, torch.Tensor]:
         head = self.model.head
         if isinstance(head, SequenceHead):
             sequence, _ = most_probable(head.probabilities(feats))
@@ -77,16 +75,22 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
     graph = RawToOutputs(model).eval()
     with torch.no_grad():
         program = torch.onnx.export(
-            graph, (images, ), dynamo=True, verbose=False, input_names=[INPUT],
+            graph,
+            (images,),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
             output_names=list(graph(images)),
-            dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'}, ),
-            custom_translation_table=_TRANSLATIONS)
+            dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'},),
+            custom_translation_table=_TRANSLATIONS,
+        )
     _fix_shapes(program.model)
     return program.model
 
 
-def differences(model: nn.Module, session: onnxruntime.InferenceSession,
-                images: torch.Tensor) -> Dict[str, float]:
+def differences(
+    model: nn.Module, session: onnxruntime.InferenceSession, images: torch.Tensor
+) -> dict[str, float]:
     """How far a graph's outputs are from the model's, by name.
 
     Each is the largest difference over the largest value, which counts as 1 where it is more and
@@ -107,8 +111,10 @@ def differences(model: nn.Module, session: onnxruntime.InferenceSession,
     with torch.no_grad():
         expected = RawToOutputs(looking)(images)
         if 'cells' in found:
-            for outputs, cells in ((expected, model.selector(expected['saliency'])),
-                                   (found, found['cells'])):
+            for outputs, cells in (
+                (expected, model.selector(expected['saliency'])),
+                (found, found['cells']),
+            ):
                 outputs['cells'] = expected['saliency'].flatten(1).gather(1, cells)
     return {name: _difference(found[name], expected[name]) for name in names}
 
@@ -117,8 +123,8 @@ def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
     if found.shape != expected.shape:
         return float('inf')
     if found.numel() == 0:  # no patches
-        return 0.
-    scale = expected.abs().max().clamp(.1, 1)
+        return 0.0
+    scale = expected.abs().max().clamp(0.1, 1)
     return ((found - expected).abs().max() / scale).item()
 
 
@@ -136,12 +142,16 @@ class _Told(nn.Module):
 def _check_parts(model: nn.Module) -> None:
     for kind, reason in ((OracleCells, 'reads the true boxes'), (RandomCells, 'draws at random')):
         if isinstance(getattr(model, 'saliency', None), kind):
-            raise ValueError(f'{kind.__name__} {reason}, which no graph of an image alone does: '
-                             'choose another saliency.')
+            raise ValueError(
+                f'{kind.__name__} {reason}, which no graph of an image alone does: '
+                'choose another saliency.'
+            )
     selector = getattr(model, 'selector', None)
     if isinstance(model, DCNClassifier) and type(selector) is not TopKSelector:
-        raise ValueError(f'{type(selector).__name__} may choose another number of patches for each '
-                         'image, which the graph has no room for: choose TopKSelector.')
+        raise ValueError(
+            f'{type(selector).__name__} may choose another number of patches for each '
+            'image, which the graph has no room for: choose TopKSelector.'
+        )
 
 
 def _fix_shapes(model: onnx_ir.Model) -> None:
@@ -154,14 +164,18 @@ def _fix_shapes(model: onnx_ir.Model) -> None:
         if node.op_type != 'Reshape' or node.inputs[1].const_value is not None:
             continue
         source, target = (list(value.shape) for value in (node.inputs[0], node.outputs[0]))
-        shape = [to if isinstance(to, int) else COPY if to in source[axis:axis + 1] else INFER
-                 for axis, to in enumerate(target)]
+        shape = [
+            to if isinstance(to, int) else COPY if to in source[axis : axis + 1] else INFER
+            for axis, to in enumerate(target)
+        ]
         if 0 in target or shape.count(INFER) > 1:
             continue
         constant = onnx_ir.Value(
-            name=f'{node.outputs[0].name}_shape', shape=onnx_ir.Shape([len(shape)]),
+            name=f'{node.outputs[0].name}_shape',
+            shape=onnx_ir.Shape([len(shape)]),
             type=onnx_ir.TensorType(onnx_ir.DataType.INT64),
-            const_value=onnx_ir.tensor(shape, dtype=onnx_ir.DataType.INT64))
+            const_value=onnx_ir.tensor(shape, dtype=onnx_ir.DataType.INT64),
+        )
         model.graph.register_initializer(constant)
         node.replace_input_with(1, constant)
         node.attributes.pop('allowzero', None)
@@ -178,8 +192,10 @@ def _peaks(feats, size):
     if tuple(size) != (1, 1):
         raise ValueError(f'An adaptive max pool is exported to 1×1 only, not to {size}.')
     cells = op.Reshape(feats, op.Constant(value_ints=[COPY, COPY, INFER]))  # (N, D, h·w)
-    return (op.Unsqueeze(op.ReduceMax(cells, op.Constant(value_ints=[2])), [3]),
-            op.Unsqueeze(op.ArgMax(cells, axis=2), [3]))
+    return (
+        op.Unsqueeze(op.ReduceMax(cells, op.Constant(value_ints=[2])), [3]),
+        op.Unsqueeze(op.ArgMax(cells, axis=2), [3]),
+    )
 
 
 def _shrunk(images, size, align_corners, height=None, width=None):
@@ -187,9 +203,17 @@ def _shrunk(images, size, align_corners, height=None, width=None):
     # would be worked out.
     if align_corners or height is None or width is None:
         raise ValueError('Shrinking without aliasing is exported by a scale only.')
-    scales = op.Constant(value_floats=[1., 1., height, width])
-    return op.Resize(images, None, scales, None, mode='linear', antialias=1, exclude_outside=1,
-                     coordinate_transformation_mode='half_pixel')
+    scales = op.Constant(value_floats=[1.0, 1.0, height, width])
+    return op.Resize(
+        images,
+        None,
+        scales,
+        None,
+        mode='linear',
+        antialias=1,
+        exclude_outside=1,
+        coordinate_transformation_mode='half_pixel',
+    )
 
 
 # Sizes and cells are never negative, for which torch's own translations are prepared.

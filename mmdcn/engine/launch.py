@@ -1,11 +1,11 @@
 """What the tools that run a config have in common."""
+
 import argparse
 import atexit
 import os
 import os.path as osp
 import subprocess
 import time
-from typing import Optional
 
 import torch
 import torch.distributed as torch_dist
@@ -18,25 +18,36 @@ from mmdcn.utils.checkpoint import check_weights_of, load_named_weights, read_ch
 
 # Who starts the processes, and in which variables he tells each which one it is.
 LAUNCHERS = dict(
-    pytorch=('torchrun', dict(
-        RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK')),
-    slurm=('srun', dict(
-        RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID')),
-    mpi=("Open MPI's mpirun", dict(
-        RANK='OMPI_COMM_WORLD_RANK', WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
-        LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK')),
+    pytorch=('torchrun', dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK')),
+    slurm=(
+        'srun',
+        dict(RANK='SLURM_PROCID', WORLD_SIZE='SLURM_NTASKS', LOCAL_RANK='SLURM_LOCALID'),
+    ),
+    mpi=(
+        "Open MPI's mpirun",
+        dict(
+            RANK='OMPI_COMM_WORLD_RANK',
+            WORLD_SIZE='OMPI_COMM_WORLD_SIZE',
+            LOCAL_RANK='OMPI_COMM_WORLD_LOCAL_RANK',
+        ),
+    ),
 )
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every tool of OpenMMLab that runs a config has."""
-    parser.add_argument('--work-dir', help='where logs and checkpoints go; '
-                        './work_dirs/<name of the config> by default')
+    parser.add_argument(
+        '--work-dir',
+        help='where logs and checkpoints go; ./work_dirs/<name of the config> by default',
+    )
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction,
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
         help='override settings of the config, as in: train_dataloader.batch_size=64 '
-        'model.selector.k=4. Lists are written key="[a,b]", without blanks.')
+        'model.selector.k=4. Lists are written key="[a,b]", without blanks.',
+    )
     parser.add_argument('--launcher', choices=['none', *LAUNCHERS], default='none')
     # torch.distributed.launch passes the rank as an option, torchrun in the environment.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -75,7 +86,7 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool = False) -> Runner:
+def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = False) -> Runner:
     """Make a runner whose ``test()`` is all that is left to do.
 
     Args:
@@ -106,15 +117,17 @@ def build_test_runner(cfg: Config, checkpoint: Optional[str] = None, tta: bool =
     return runner
 
 
-def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
+def check_weights(cfg: Config, checkpoint: str | None) -> None:
     """Check that there are weights for ``cfg.model``.
 
     Raises:
         ValueError: The checkpoint is not there, or is None and the config does not name all.
     """
     if checkpoint is None and not names_weights(cfg.model):
-        raise ValueError(f'{cfg.filename} does not name the weights of all parts in an init_cfg: '
-                         'pass a checkpoint.')
+        raise ValueError(
+            f'{cfg.filename} does not name the weights of all parts in an init_cfg: '
+            'pass a checkpoint.'
+        )
     if checkpoint is not None and '://' not in checkpoint and not osp.isfile(checkpoint):
         raise ValueError(f'The checkpoint {checkpoint} is not there.')
 
@@ -122,8 +135,9 @@ def check_weights(cfg: Config, checkpoint: Optional[str]) -> None:
 def names_weights(model: dict) -> bool:
     """Whether ``init_cfg``s load a checkpoint of a model, or of its towers and head each."""
     steps = model.get('init_cfg') or []
-    if any(step.get('type') == 'Pretrained' for step in ([steps] if isinstance(steps, dict) else
-                                                         steps)):
+    if any(
+        step.get('type') == 'Pretrained' for step in ([steps] if isinstance(steps, dict) else steps)
+    ):
         return True
     parts = [model[name] for name in ('backbone', 'coarse', 'fine', 'head') if model.get(name)]
     return bool(parts) and all(map(names_weights, parts))
@@ -138,8 +152,10 @@ def _name_process(launcher: str) -> None:
     starter, names = LAUNCHERS[launcher]
     for name, theirs in names.items():
         if theirs not in os.environ:
-            raise SystemExit(f'--launcher {launcher} reads {theirs}, which is not set: start the '
-                             f'processes with {starter}, or leave --launcher out.')
+            raise SystemExit(
+                f'--launcher {launcher} reads {theirs}, which is not set: start the '
+                f'processes with {starter}, or leave --launcher out.'
+            )
         os.environ[name] = os.environ[theirs]
     os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
@@ -149,20 +165,26 @@ def _name_process(launcher: str) -> None:
 def _first_machine(launcher: str) -> str:
     """The address at which the processes meet."""
     if launcher == 'slurm':
-        machines = subprocess.run(['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
-                                  check=True, capture_output=True, text=True)
+        machines = subprocess.run(
+            ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         return machines.stdout.split()[0]
     if os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE') == os.environ['WORLD_SIZE']:
         return '127.0.0.1'
-    raise SystemExit(f'--launcher {launcher} needs the address of the first machine: set '
-                     'MASTER_ADDR for all processes, under mpirun with -x MASTER_ADDR=...')
+    raise SystemExit(
+        f'--launcher {launcher} needs the address of the first machine: set '
+        'MASTER_ADDR for all processes, under mpirun with -x MASTER_ADDR=...'
+    )
 
 
 def _leave_group() -> None:
     """End the threads that talk to other processes; the interpreter's end may abort on them."""
     if torch_dist.is_initialized():
         # One may still be giving back what the last collective had, for which it needs Python.
-        time.sleep(.2)
+        time.sleep(0.2)
         torch_dist.destroy_process_group()
 
 
@@ -170,5 +192,7 @@ def _distribute_on_cpu(cfg: Config) -> None:
     """Let the processes meet on the CPU, for which MMEngine insists on a GPU."""
     if not torch_dist.is_initialized():
         torch_dist.init_process_group('gloo')
-    cfg.setdefault('model_wrapper_cfg', dict(
-        type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False))
+    cfg.setdefault(
+        'model_wrapper_cfg',
+        dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
+    )

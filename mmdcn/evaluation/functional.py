@@ -1,11 +1,12 @@
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 
-def patch_hit(patch_bboxes: Sequence[torch.Tensor],
-              gt_bboxes: Sequence[torch.Tensor]) -> torch.Tensor:
+def patch_hit(
+    patch_bboxes: Sequence[torch.Tensor], gt_bboxes: Sequence[torch.Tensor]
+) -> torch.Tensor:
     """The share of an image's patches that overlap one of its objects.
 
     Boxes are (x1, y1, x2, y2) in pixels, x2 and y2 just outside.
@@ -18,8 +19,11 @@ def patch_hit(patch_bboxes: Sequence[torch.Tensor],
         Tensor: (N,) float32 in [0, 1]; NaN for an image without patches.
     """
     # A box of padding has no area and overlaps nothing.
-    patches = (patch_bboxes if isinstance(patch_bboxes, torch.Tensor)
-               else pad_sequence(list(patch_bboxes), batch_first=True))
+    patches = (
+        patch_bboxes
+        if isinstance(patch_bboxes, torch.Tensor)
+        else pad_sequence(list(patch_bboxes), batch_first=True)
+    )
     objects = pad_sequence(list(gt_bboxes), batch_first=True).to(patches.device)
     overlaps = (overlap_areas(patches, objects) > 0).any(dim=-1)  # (N, k)
     numbers = (patches[..., 2] > patches[..., 0]).sum(dim=1)

@@ -1,6 +1,6 @@
 """Models and datasets of a config, outside of a runner."""
+
 from pathlib import Path
-from typing import Union
 
 import torch
 from mmengine.config import Config
@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 from mmdcn.registry import DATASETS, MODELS
 
 
-def read_config(path: Union[str, Path]) -> Config:
+def read_config(path: str | Path) -> Config:
     """Read a config file.
 
     Raises:

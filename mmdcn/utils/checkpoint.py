@@ -1,10 +1,12 @@
 """Checkpoints that are read without running anything that is in them."""
+
 import ast
 import pickle
 import textwrap
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Optional, Union
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -18,11 +20,11 @@ class Checkpoint(NamedTuple):
     """What a checkpoint file of MMEngine holds, as far as it matters for a prediction."""
 
     path: Path
-    weights: Dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor]
     meta: dict  # 'cfg' (text), 'dataset_meta' and others
 
 
-def read_checkpoint(path: Union[str, PathLike]) -> Checkpoint:
+def read_checkpoint(path: str | PathLike) -> Checkpoint:
     """Read a checkpoint, or the bare weights of a model, onto the CPU.
 
     Raises:
@@ -36,16 +38,22 @@ def read_checkpoint(path: Union[str, PathLike]) -> Checkpoint:
         register_safe_globals()  # onedl-mmengine's loader takes them away again
         content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f'{path} is no checkpoint that can be read without running code in it, '
-                         'so it was not read: it is another kind of file, or holds objects beside '
-                         'weights and plain values.') from error
+        raise ValueError(
+            f'{path} is no checkpoint that can be read without running code in it, '
+            'so it was not read: it is another kind of file, or holds objects beside '
+            'weights and plain values.'
+        ) from error
     # torch answers broken bytes with many types of error.
     except Exception as error:
-        raise ValueError(f'The checkpoint {path} is cut or is none '
-                         f'({_one_line(error)}).') from error
+        raise ValueError(
+            f'The checkpoint {path} is cut or is none ({_one_line(error)}).'
+        ) from error
     weights = content.get('state_dict', content) if isinstance(content, dict) else {}
-    if not (isinstance(weights, dict) and weights
-            and all(isinstance(weight, torch.Tensor) for weight in weights.values())):
+    if not (
+        isinstance(weights, dict)
+        and weights
+        and all(isinstance(weight, torch.Tensor) for weight in weights.values())
+    ):
         raise ValueError(f'{path} is no checkpoint: it holds no state_dict.')
     meta = content.get('meta') if 'state_dict' in content else None
     # A model that was wrapped to train on several devices names its weights so.
@@ -69,8 +77,15 @@ def check_weights_of(model: nn.Module, checkpoint: Checkpoint) -> None:
     Raises:
         ValueError: They are of another model; the message says which weights differ.
     """
-    _check_names(model, checkpoint, {'the model has no': [
-        name for name in checkpoint.weights if name not in model.state_dict()]})
+    _check_names(
+        model,
+        checkpoint,
+        {
+            'the model has no': [
+                name for name in checkpoint.weights if name not in model.state_dict()
+            ]
+        },
+    )
 
 
 def load_named_weights(model: nn.Module) -> None:
@@ -90,35 +105,54 @@ def load_named_weights(model: nn.Module) -> None:
             if '://' not in step['checkpoint']:  # else MMEngine knows from where
                 _check_names(part, _read_part(step['checkpoint'], step.get('prefix')), {})
     if unnamed:
-        raise ValueError(f'No init_cfg of this {type(model).__name__} names the weights of '
-                         f'{_first(sorted(unnamed))}: pass a checkpoint.')
+        raise ValueError(
+            f'No init_cfg of this {type(model).__name__} names the weights of '
+            f'{_first(sorted(unnamed))}: pass a checkpoint.'
+        )
     model.init_weights()
 
 
-def _read_part(path: str, prefix: Optional[str]) -> Checkpoint:
+def _read_part(path: str, prefix: str | None) -> Checkpoint:
     """The weights of a checkpoint whose names begin with ``prefix``, without it."""
     try:
         checkpoint = read_checkpoint(path)
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'{error} The init_cfg of the config names it: train that model, '
-                                'or pass a checkpoint of the whole one.') from error
+        raise FileNotFoundError(
+            f'{error} The init_cfg of the config names it: train that model, '
+            'or pass a checkpoint of the whole one.'
+        ) from error
     begin = f'{prefix.rstrip(".")}.' if prefix else ''
-    return checkpoint._replace(weights={
-        name.removeprefix(begin): weight for name, weight in checkpoint.weights.items()
-        if name.startswith(begin)})
+    return checkpoint._replace(
+        weights={
+            name.removeprefix(begin): weight
+            for name, weight in checkpoint.weights.items()
+            if name.startswith(begin)
+        }
+    )
 
 
-def _check_names(model: nn.Module, checkpoint: Checkpoint, more: Dict[str, List[str]]) -> None:
+def _check_names(model: nn.Module, checkpoint: Checkpoint, more: dict[str, list[str]]) -> None:
     """Check that a checkpoint has all weights of a model, and that there is nothing ``more``."""
     own, given = model.state_dict(), checkpoint.weights
-    shapes = [f'{name} ({_shape(given[name])}, the model {_shape(own[name])})'
-              for name in own if name in given and own[name].shape != given[name].shape]
-    differences = [f'{what} {_first(names)}' for what, names in {
-        'it lacks': [name for name in own if name not in given], **more,
-        'of other shape:': shapes}.items() if names]
+    shapes = [
+        f'{name} ({_shape(given[name])}, the model {_shape(own[name])})'
+        for name in own
+        if name in given and own[name].shape != given[name].shape
+    ]
+    differences = [
+        f'{what} {_first(names)}'
+        for what, names in {
+            'it lacks': [name for name in own if name not in given],
+            **more,
+            'of other shape:': shapes,
+        }.items()
+        if names
+    ]
     if differences:
-        raise ValueError(f'The checkpoint {checkpoint.path} is of another model than this '
-                         f'{type(model).__name__}: {"; ".join(differences)}.')
+        raise ValueError(
+            f'The checkpoint {checkpoint.path} is of another model than this '
+            f'{type(model).__name__}: {"; ".join(differences)}.'
+        )
 
 
 def config_of(checkpoint: Checkpoint) -> Config:
@@ -130,27 +164,38 @@ def config_of(checkpoint: Checkpoint) -> Config:
     """
     text = checkpoint.meta.get('cfg')
     if not isinstance(text, str):
-        raise ValueError(f"The checkpoint {checkpoint.path} holds no config in meta['cfg']: name "
-                         'the model or its config, and pass the checkpoint as pretrained.')
+        raise ValueError(
+            f"The checkpoint {checkpoint.path} holds no config in meta['cfg']: name "
+            'the model or its config, and pass the checkpoint as pretrained.'
+        )
     remedy = 'pass the config file, and the checkpoint as pretrained'
     try:
         config = Config(_plain_values(text))
     except (SyntaxError, TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
-        raise ValueError(f'The config in the checkpoint {checkpoint.path} holds more than plain '
-                         f'values ({_one_line(error)}): {remedy}.') from error
+        raise ValueError(
+            f'The config in the checkpoint {checkpoint.path} holds more than plain '
+            f'values ({_one_line(error)}): {remedy}.'
+        ) from error
     known = _registered()
-    built = [config.get('model'), config.get('data_preprocessor'),
-             config.get('test_dataloader', {}).get('dataset')]
+    built = [
+        config.get('model'),
+        config.get('data_preprocessor'),
+        config.get('test_dataloader', {}).get('dataset'),
+    ]
     for kind in (part['type'] for part in _parts(built)):
         scope, _, name = kind.rpartition('.')
         # For what it does not find, MMEngine imports and calls whatever has that name.
         if name not in known or '.' in scope:
-            raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
-                             f'which is not registered: import what registers it, or {remedy}.')
+            raise ValueError(
+                f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
+                f'which is not registered: import what registers it, or {remedy}.'
+            )
     for part in _parts(built):
         if _downloads(part):
-            raise ValueError(f'The config in the checkpoint {checkpoint.path} asks for '
-                             f'{part["type"]}, which may run what it downloads: {remedy}.')
+            raise ValueError(
+                f'The config in the checkpoint {checkpoint.path} asks for '
+                f'{part["type"]}, which may run what it downloads: {remedy}.'
+            )
     return config
 
 
@@ -161,15 +206,17 @@ class _DictCalls(ast.NodeTransformer):
         self.generic_visit(call)
         if not isinstance(call.func, ast.Name) or call.func.id != 'dict' or call.args:
             return call
-        return ast.Dict([ast.Constant(keyword.arg) for keyword in call.keywords],
-                        [keyword.value for keyword in call.keywords])
+        return ast.Dict(
+            [ast.Constant(keyword.arg) for keyword in call.keywords],
+            [keyword.value for keyword in call.keywords],
+        )
 
 
 def _plain_values(text: str) -> dict:
     """Of a module of nothing but assignments of literals."""
     values = {}
     for statement in ast.parse(text).body:
-        target, = statement.targets
+        (target,) = statement.targets
         values[target.id] = ast.literal_eval(_DictCalls().visit(statement.value))
     return values
 
@@ -188,10 +235,13 @@ def _parts(part) -> Iterator[dict]:
 def _downloads(part: dict) -> bool:
     """Whether a registered part of others takes a model, or the code of one, off a hub."""
     name = part['type'].rpartition('.')[2]
-    return (name.startswith('HuggingFace') or 'trust_remote_code' in part
-            or any(key.endswith('name_or_path') for key in part)
-            or name.startswith('TIMM') and (bool(part.get('pretrained'))
-                                            or ':' in str(part.get('model_name'))))
+    return (
+        name.startswith('HuggingFace')
+        or 'trust_remote_code' in part
+        or any(key.endswith('name_or_path') for key in part)
+        or name.startswith('TIMM')
+        and (bool(part.get('pretrained')) or ':' in str(part.get('model_name')))
+    )
 
 
 def _registered() -> set:
@@ -205,7 +255,7 @@ def _registered() -> set:
     return names
 
 
-def _first(names: List[str]) -> str:
+def _first(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f'{names[0]} and {len(names) - 1} more'
 
 

@@ -1,10 +1,11 @@
 """Versions of the OpenMMLab packages that mmdcn runs on."""
+
+from collections.abc import Callable
 from importlib import import_module, metadata
-from typing import Callable, Dict, Tuple
 
 # package -> (lowest version, first version too new, what to install of OpenMMLab, and what of the
 # maintained fork, whose packages have the same names once they are imported)
-OPENMMLAB_VERSIONS: Dict[str, Tuple[str, str, str, str]] = {
+OPENMMLAB_VERSIONS: dict[str, tuple[str, str, str, str]] = {
     'mmengine': ('0.10.5', '1.0.0', 'mmengine==0.10.7', 'onedl-mmengine==0.10.12'),
     'mmcv': ('2.0.0', '2.4.0', 'mmcv-lite==2.2.0', 'onedl-mmcv==2.3.6'),
     'mmpretrain': ('1.2.0', '2.0.0', 'mmpretrain==1.2.0', 'onedl-mmpretrain==1.3.6'),
@@ -22,8 +23,10 @@ def _fork_is_installed() -> bool:
         return False
 
 
-def check_dependencies(installed: Callable[[str], str] = _import_version,
-                       fork_is_installed: Callable[[], bool] = _fork_is_installed) -> None:
+def check_dependencies(
+    installed: Callable[[str], str] = _import_version,
+    fork_is_installed: Callable[[], bool] = _fork_is_installed,
+) -> None:
     """Check that mmengine, mmcv and mmpretrain are there in a version that works.
 
     Args:
@@ -38,8 +41,10 @@ def check_dependencies(installed: Callable[[str], str] = _import_version,
     """
     for package, (lowest, too_new, of_openmmlab, of_fork) in OPENMMLAB_VERSIONS.items():
         requirement = of_fork if fork_is_installed() else of_openmmlab
-        wanted = (f'mmdcn needs {package}>={lowest},<{too_new}, but {{found}}; '
-                  f'run `pip install {requirement}`.')
+        wanted = (
+            f'mmdcn needs {package}>={lowest},<{too_new}, but {{found}}; '
+            f'run `pip install {requirement}`.'
+        )
         try:
             version = installed(package)
         except ModuleNotFoundError as error:
@@ -53,10 +58,10 @@ def check_dependencies(installed: Callable[[str], str] = _import_version,
             raise ImportError(wanted.format(found=f'{version} is installed'))
 
 
-def _release(version: str) -> Tuple[int, ...]:
+def _release(version: str) -> tuple[int, ...]:
     """``'2.2.0rc1'`` -> ``(2, 2, 0)``: the numbers before any suffix."""
     numbers = []
     for part in version.split('.')[:3]:
-        digits = part[:len(part) - len(part.lstrip('0123456789'))]
+        digits = part[: len(part) - len(part.lstrip('0123456789'))]
         numbers.append(int(digits or 0))
     return tuple(numbers)

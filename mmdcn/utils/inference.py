@@ -1,4 +1,5 @@
 """What any convolutional network gets before it is deployed."""
+
 import torch
 from mmcv.cnn.utils import fuse_conv_bn
 from torch import nn

@@ -1,4 +1,5 @@
 """What a process does with memory that it no longer needs."""
+
 import ctypes
 import sys
 

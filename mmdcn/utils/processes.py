@@ -1,12 +1,13 @@
 """Scripts in processes of their own, which begin with torch and OpenMMLab's packages imported."""
+
 import multiprocessing
 import os
 import runpy
 import signal
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, Optional, Sequence, Set
 
 # Processes are forked from a server that has imported these and done nothing else, so that threads
 # and CUDA contexts of this process don't come along.
@@ -15,14 +16,14 @@ _CONTEXT.set_forkserver_preload(['mmpretrain.models', 'mmdcn.engine.launch'])
 # To be forked from later, the server may ask for GPUs but must not open one.
 os.environ.setdefault('PYTORCH_NVML_BASED_CUDA_CHECK', '1')
 _SHOWN = 15  # lines
-_running: Set[multiprocessing.process.BaseProcess] = set()
+_running: set[multiprocessing.process.BaseProcess] = set()
 
 
 class ScriptError(Exception):
     """A script has failed or was stopped."""
 
 
-def run_script(script: Path, args: Sequence, *, log: Path, folder: Optional[Path] = None) -> None:
+def run_script(script: Path, args: Sequence, *, log: Path, folder: Path | None = None) -> None:
     """Run a Python script to its end as ``python SCRIPT ARGS`` would.
 
     Args:
@@ -37,17 +38,25 @@ def run_script(script: Path, args: Sequence, *, log: Path, folder: Optional[Path
     folder = Path(folder or '.').resolve()
     log = Path(log).resolve()
     log.parent.mkdir(parents=True, exist_ok=True)
-    process = _CONTEXT.Process(target=_run, args=(
-        str(Path(script).resolve()), list(map(str, args)), str(folder), str(log)))
+    process = _CONTEXT.Process(
+        target=_run, args=(str(Path(script).resolve()), list(map(str, args)), str(folder), str(log))
+    )
     process.start()
     _running.add(process)
     process.join()
     _running.discard(process)
     if process.exitcode:
         end = log.read_text(errors='replace').splitlines()[-_SHOWN:]
-        raise ScriptError('\n'.join([*end, f'{Path(script).name} has failed '
-                                     f'(exit code {process.exitcode}); all of its output is in '
-                                     f'{log}.']))
+        raise ScriptError(
+            '\n'.join(
+                [
+                    *end,
+                    f'{Path(script).name} has failed '
+                    f'(exit code {process.exitcode}); all of its output is in '
+                    f'{log}.',
+                ]
+            )
+        )
 
 
 @contextmanager

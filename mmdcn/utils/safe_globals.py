@@ -1,4 +1,5 @@
 """What an MMEngine checkpoint holds beside tensors."""
+
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
@@ -13,12 +14,15 @@ def register_safe_globals() -> None:
     """
     reconstruct = np.empty(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
-    arrays = [(function, f'{module}.{function.__name__}') for function in (reconstruct, scalar)
-              for module in ('numpy.core.multiarray', 'numpy._core.multiarray')]  # numpy 1, 2
+    arrays = [
+        (function, f'{module}.{function.__name__}')
+        for function in (reconstruct, scalar)
+        for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
+    ]  # numpy 1, 2
     dtypes = {type(np.dtype(code)) for code in ('f4', 'f8', 'i4', 'i8')}
-    torch.serialization.add_safe_globals([
-        HistoryBuffer, np.ndarray, np.dtype, *arrays, *dtypes,
-        (_statistic, 'builtins.getattr')])
+    torch.serialization.add_safe_globals(
+        [HistoryBuffer, np.ndarray, np.dtype, *arrays, *dtypes, (_statistic, 'builtins.getattr')]
+    )
 
 
 def _statistic(owner: type, name: str):
@@ -28,6 +32,8 @@ def _statistic(owner: type, name: str):
         ValueError: Anything else is asked for.
     """
     if owner is not HistoryBuffer or name.startswith('_'):
-        raise ValueError(f'The checkpoint asks for {owner!r}.{name}, which is not a statistic of '
-                         "MMEngine's log history; it is refused.")
+        raise ValueError(
+            f'The checkpoint asks for {owner!r}.{name}, which is not a statistic of '
+            "MMEngine's log history; it is refused."
+        )
     return getattr(owner, name)

@@ -1,10 +1,10 @@
 """What training runs logged."""
+
 import json
 from pathlib import Path
-from typing import Dict, List
 
 
-def logs_of(run: Path) -> List[Path]:
+def logs_of(run: Path) -> list[Path]:
     """The logs of scalars in a run's work dir, one a start, the oldest first.
 
     Args:
@@ -14,14 +14,17 @@ def logs_of(run: Path) -> List[Path]:
         ValueError: There are none.
     """
     found = sorted(Path(run).glob('vis_data/scalars.json')) or sorted(
-        Path(run).glob('*/vis_data/scalars.json'))
+        Path(run).glob('*/vis_data/scalars.json')
+    )
     if not found:
-        raise ValueError(f'{run} is no run that logged anything (no vis_data/scalars.json in it); '
-                         'name the --work-dir of a training.')
+        raise ValueError(
+            f'{run} is no run that logged anything (no vis_data/scalars.json in it); '
+            'name the --work-dir of a training.'
+        )
     return found
 
 
-def read_scalars(run: Path, key: str) -> Dict[int, float]:
+def read_scalars(run: Path, key: str) -> dict[int, float]:
     """Iteration -> value, ascending. What a resumed run did again counts once, as done last.
 
     Args:
@@ -31,7 +34,7 @@ def read_scalars(run: Path, key: str) -> Dict[int, float]:
     Raises:
         ValueError: The run did not log it.
     """
-    values: Dict[int, float] = {}
+    values: dict[int, float] = {}
     for path in logs_of(run):
         entries = [entry for entry in map(_parse, path.read_text().splitlines()) if key in entry]
         if entries:

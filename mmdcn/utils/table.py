@@ -1,6 +1,7 @@
 """Tables of models and their figures."""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 from rich import box
 from rich.console import Console
@@ -8,7 +9,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 
-def names_of(configs: Sequence[Path]) -> List[str]:
+def names_of(configs: Sequence[Path]) -> list[str]:
     """``dcn-k8_1xb128-60e_cluttered-mnist.py`` -> ``dcn-k8``, or all of it where two are alike."""
     short = [path.stem.split('_')[0] for path in configs]
     return short if len(set(short)) == len(short) else [path.stem for path in configs]

@@ -1,5 +1,7 @@
 """Where a DCN looked, drawn over the image."""
-from typing import NamedTuple, Optional, Sequence, Tuple
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,8 +14,8 @@ from mmdcn.models.patches import PatchExtractor
 
 PANELS_A_ROW = 4
 PANEL_INCHES = 2.4  # a panel's width
-TITLE_INCHES = .3
-LEAST_ASPECT, MOST_ASPECT = .3, 2.  # height over width of a panel; its image fits in
+TITLE_INCHES = 0.3
+LEAST_ASPECT, MOST_ASPECT = 0.3, 2.0  # height over width of a panel; its image fits in
 BOX_COLOUR = '#35d0ff'
 # Blue and vermillion, which readers with any colour vision tell apart (Okabe and Ito).
 RIGHT, WRONG = '#0072b2', '#d55e00'
@@ -28,13 +30,17 @@ class Title(NamedTuple):
     """
 
     text: str
-    right: Optional[bool] = None
+    right: bool | None = None
 
 
-def draw_patches(images: Sequence[torch.Tensor], samples: Sequence[DataSample],
-                 extractor: Optional[PatchExtractor] = None,
-                 titles: Optional[Sequence[Title]] = None, columns: int = PANELS_A_ROW,
-                 classes: Optional[Sequence[str]] = None) -> Figure:
+def draw_patches(
+    images: Sequence[torch.Tensor],
+    samples: Sequence[DataSample],
+    extractor: PatchExtractor | None = None,
+    titles: Sequence[Title] | None = None,
+    columns: int = PANELS_A_ROW,
+    classes: Sequence[str] | None = None,
+) -> Figure:
     """Draw saliency as heat, patches as boxes, prediction and truth, an image a panel.
 
     Args:
@@ -56,35 +62,47 @@ def draw_patches(images: Sequence[torch.Tensor], samples: Sequence[DataSample],
     aspect = float(np.median([image.shape[-2] / image.shape[-1] for image in images]))
     height = PANEL_INCHES * min(max(aspect, LEAST_ASPECT), MOST_ASPECT)
     lines = max(title.text.count('\n') + 1 for title in titles)
-    figure = Figure(figsize=(columns * PANEL_INCHES, rows * (height + lines * TITLE_INCHES)),
-                    layout='constrained')
+    figure = Figure(
+        figsize=(columns * PANEL_INCHES, rows * (height + lines * TITLE_INCHES)),
+        layout='constrained',
+    )
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel in panels:
         panel.set_axis_off()
     for panel, image, sample, title in zip(panels, images, samples, titles):
         _draw_panel(panel, image.float().cpu().numpy(), sample, extractor)
-        panel.set_title(title.text, fontsize=9,
-                        color={None: 'black', True: RIGHT, False: WRONG}[title.right])
+        panel.set_title(
+            title.text, fontsize=9, color={None: 'black', True: RIGHT, False: WRONG}[title.right]
+        )
     return figure
 
 
-def _draw_panel(panel, image: np.ndarray, sample: DataSample,
-                extractor: Optional[PatchExtractor]) -> None:
+def _draw_panel(
+    panel, image: np.ndarray, sample: DataSample, extractor: PatchExtractor | None
+) -> None:
     height, width = image.shape[-2:]
     grey = image.mean(axis=0)
     panel.imshow(grey, cmap='gray', extent=(0, width, height, 0))
     if 'saliency' in sample:
         saliency = sample.saliency.cpu().numpy()
         heat = saliency / max(saliency.max(), np.finfo(np.float32).tiny)
-        panel.imshow(heat, cmap='inferno', alpha=.75 * np.sqrt(heat), interpolation='nearest',
-                     vmin=0, vmax=1, extent=saliency_extent(extractor, saliency.shape))
+        panel.imshow(
+            heat,
+            cmap='inferno',
+            alpha=0.75 * np.sqrt(heat),
+            interpolation='nearest',
+            vmin=0,
+            vmax=1,
+            extent=saliency_extent(extractor, saliency.shape),
+        )
     for x1, y1, x2, y2 in sample.patch_bboxes.tolist() if 'patch_bboxes' in sample else ():
-        panel.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=BOX_COLOUR,
-                                  linewidth=.9))
+        panel.add_patch(
+            Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, edgecolor=BOX_COLOUR, linewidth=0.9)
+        )
     panel.set(xlim=(0, width), ylim=(height, 0))
 
 
-def describe(sample: DataSample, classes: Optional[Sequence[str]] = None) -> Title:
+def describe(sample: DataSample, classes: Sequence[str] | None = None) -> Title:
     """Prediction and, where it is known, truth."""
     predicted, true = (label_of(sample, which, classes) for which in ('pred', 'gt'))
     if true is None:
@@ -92,8 +110,7 @@ def describe(sample: DataSample, classes: Optional[Sequence[str]] = None) -> Tit
     return Title(f'predicted {predicted}, true {true}', predicted == true)
 
 
-def label_of(sample: DataSample, which: str,
-             classes: Optional[Sequence[str]] = None) -> Optional[str]:
+def label_of(sample: DataSample, which: str, classes: Sequence[str] | None = None) -> str | None:
     """The predicted (``'pred'``) or true (``'gt'``) class or number; None where there is none."""
     if f'{which}_sequence' in sample:
         return number_of(sample.get(f'{which}_sequence'))
@@ -103,8 +120,9 @@ def label_of(sample: DataSample, which: str,
     return None
 
 
-def saliency_extent(extractor: PatchExtractor,
-                    grid: Tuple[int, int]) -> Tuple[float, float, float, float]:
+def saliency_extent(
+    extractor: PatchExtractor, grid: tuple[int, int]
+) -> tuple[float, float, float, float]:
     """Where a saliency map of s1×s2 cells lies over the image.
 
     Each cell is a rectangle of one stride around the centre of its patch.
@@ -113,7 +131,9 @@ def saliency_extent(extractor: PatchExtractor,
         tuple: (left, right, bottom, top) in pixels, as matplotlib's ``extent``.
     """
     (top, bottom), (left, right) = (
-        (offset + size / 2 - stride / 2, offset + size / 2 + stride * (cells - .5))
-        for offset, size, stride, cells
-        in zip(extractor.offset, extractor.size, extractor.stride, grid))
+        (offset + size / 2 - stride / 2, offset + size / 2 + stride * (cells - 0.5))
+        for offset, size, stride, cells in zip(
+            extractor.offset, extractor.size, extractor.stride, grid
+        )
+    )
     return left, right, bottom, top

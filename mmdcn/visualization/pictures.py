@@ -1,7 +1,7 @@
 """Figures of matplotlib: how charts look, and how figures become files and pixels."""
+
 import argparse
 from pathlib import Path
-from typing import Tuple
 
 import numpy as np
 from matplotlib import style
@@ -13,7 +13,7 @@ from mmengine.visualization.utils import img_from_canvas
 DPI = 150
 
 
-def new_chart(**labels) -> Tuple[Figure, Axes]:
+def new_chart(**labels) -> tuple[Figure, Axes]:
     """An empty chart with a grid, in colours that readers with any colour vision tell apart.
 
     Args:
@@ -23,7 +23,7 @@ def new_chart(**labels) -> Tuple[Figure, Axes]:
         figure = Figure(figsize=(7, 4.5), layout='constrained')
         axes = figure.subplots()
     axes.set(**labels)
-    axes.grid(alpha=.3)
+    axes.grid(alpha=0.3)
     return figure, axes
 
 
@@ -36,8 +36,9 @@ def picture(text: str) -> Path:
     path = Path(text)
     known = FigureCanvasAgg(Figure()).get_supported_filetypes()
     if path.suffix[1:].lower() not in known:
-        raise argparse.ArgumentTypeError(f'{text} is no picture to write: end its name in .png, '
-                                         '.pdf or .svg.')
+        raise argparse.ArgumentTypeError(
+            f'{text} is no picture to write: end its name in .png, .pdf or .svg.'
+        )
     return path
 
 

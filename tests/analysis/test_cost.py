@@ -20,30 +20,34 @@ from ..models.dcns import build_dcn
 
 # Worked by hand: outputs × kernel × channels in × channels out.
 COARSE_TOWER = 47 * 47 * 49 * 1 * 12 + 23 * 23 * 9 * 12 * 24
-PATCH = (12 * 12 * 9 * 1 * 24 + 12 * 12 * 9 * 24 * 24 + 2 * 6 * 6 * 9 * 24 * 24
-         + 1 * 9 * 24 * 24)
-FINE_TOWER = (98 * 98 * 9 * 1 * 24 + 98 * 98 * 9 * 24 * 24 + 2 * 49 * 49 * 9 * 24 * 24
-              + 22 * 22 * 9 * 24 * 24)
+PATCH = 12 * 12 * 9 * 1 * 24 + 12 * 12 * 9 * 24 * 24 + 2 * 6 * 6 * 9 * 24 * 24 + 1 * 9 * 24 * 24
+FINE_TOWER = (
+    98 * 98 * 9 * 1 * 24 + 98 * 98 * 9 * 24 * 24 + 2 * 49 * 49 * 9 * 24 * 24 + 22 * 22 * 9 * 24 * 24
+)
 HEAD = 10 * 10 * 16 * 24 * 96 + 96 * 10
 BACK = 96 * 10 + 96 * 16 * 24  # through the linear layer and one window a channel
 
 
 def model_of(name):
-    return build_model(Config.fromfile(
-        ROOT / 'configs' / 'cluttered_mnist' / f'{name}_1xb128-60e_cluttered-mnist.py'))
+    return build_model(
+        Config.fromfile(ROOT / 'configs' / 'dcn' / f'{name}_1xb128-60e_cluttered-mnist.py')
+    )
 
 
-@pytest.mark.parametrize('name, expected', [
-    ('coarse', COARSE_TOWER + HEAD),
-    ('fine', FINE_TOWER + HEAD),
-    # The head runs on the coarse and on the refined map.
-    ('dcn-k8', COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK),
-    ('dcn-k24-hint', COARSE_TOWER + 24 * PATCH + 2 * HEAD + BACK),
-    # The class's weights meet each of the head's 10×10 windows.
-    ('dcn-k8-hint-class-activation', COARSE_TOWER + 8 * PATCH + 2 * HEAD + 96 * 10 * 10),
-    ('dcn-k8-hint-activation-norm', COARSE_TOWER + 8 * PATCH + HEAD),
-    ('dcn-k8-hint-random', COARSE_TOWER + 8 * PATCH + HEAD),
-])
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('coarse', COARSE_TOWER + HEAD),
+        ('fine', FINE_TOWER + HEAD),
+        # The head runs on the coarse and on the refined map.
+        ('dcn-k8', COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK),
+        ('dcn-k24-hint', COARSE_TOWER + 24 * PATCH + 2 * HEAD + BACK),
+        # The class's weights meet each of the head's 10×10 windows.
+        ('dcn-k8-hint-class-activation', COARSE_TOWER + 8 * PATCH + 2 * HEAD + 96 * 10 * 10),
+        ('dcn-k8-hint-activation-norm', COARSE_TOWER + 8 * PATCH + HEAD),
+        ('dcn-k8-hint-random', COARSE_TOWER + 8 * PATCH + HEAD),
+    ],
+)
 def test_counted_multiplications_are_the_hand_worked_ones(name, expected):
     assert count_multiplications(model_of(name), torch.rand(1, 1, 100, 100)) == expected
 
@@ -59,12 +63,24 @@ def test_a_batch_costs_its_images():
     assert three == {part: 3 * cost for part, cost in one.items()}
 
 
-@pytest.mark.parametrize('name, expected', [
-    ('coarse', [('backbone', COARSE_TOWER), ('head', HEAD)]),
-    ('fine', [('backbone', FINE_TOWER), ('head', HEAD)]),
-    ('dcn-k8', [('coarse', COARSE_TOWER), ('head on coarse', HEAD), ('saliency', BACK),
-                ('fine', 8 * PATCH), ('neck', 0), ('head on refined', HEAD)]),
-])
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('coarse', [('backbone', COARSE_TOWER), ('head', HEAD)]),
+        ('fine', [('backbone', FINE_TOWER), ('head', HEAD)]),
+        (
+            'dcn-k8',
+            [
+                ('coarse', COARSE_TOWER),
+                ('head on coarse', HEAD),
+                ('saliency', BACK),
+                ('fine', 8 * PATCH),
+                ('neck', 0),
+                ('head on refined', HEAD),
+            ],
+        ),
+    ],
+)
 def test_each_part_costs_the_hand_worked_figure_and_stands_in_its_turn(name, expected):
     parts = multiplications_by_part(model_of(name), torch.rand(1, 1, 100, 100))
     assert list(parts.items()) == expected
@@ -76,8 +92,13 @@ def parts_of(**parts):
 
 def test_no_patch_leaves_the_fine_tower_without_work():
     assert parts_of(selector=dict(k=0)) == {
-        'coarse': COARSE_TOWER, 'head on coarse': HEAD, 'saliency': BACK, 'fine': 0, 'neck': 0,
-        'head on refined': HEAD}
+        'coarse': COARSE_TOWER,
+        'head on coarse': HEAD,
+        'saliency': BACK,
+        'fine': 0,
+        'neck': 0,
+        'head on refined': HEAD,
+    }
 
 
 def test_the_head_on_coarse_is_the_saliencys_own_where_it_has_one():
@@ -89,8 +110,9 @@ def test_the_head_on_coarse_is_the_saliencys_own_where_it_has_one():
 
 
 def test_a_head_whose_entropy_calls_its_layers_only_is_told_from_the_way_back():
-    parts = parts_of(saliency=dict(
-        type='EntropyGradient', head=dict(type='SequenceHead', in_channels=24)))
+    parts = parts_of(
+        saliency=dict(type='EntropyGradient', head=dict(type='SequenceHead', in_channels=24))
+    )
     cells, digits = 23 * 23, 5 * 11  # and 5 lengths, which the entropy leaves out
     assert parts['head on coarse'] == cells * 24 * (5 + digits)
     assert parts['saliency'] == digits**2 * (24 + cells)  # W Wᵀ, and that at each cell
@@ -135,15 +157,14 @@ def test_inference_mode_costs_the_same():
 
 def test_a_selector_stands_among_the_parts_where_it_multiplies():
     class Multiplying(nn.Module):
-
         def forward(self, saliency, entropy):
             return (saliency.flatten(1) @ torch.eye(23 * 23)).topk(8).indices
 
     dcn = build_dcn()
     dcn.selector = Multiplying()
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
-    assert parts['selector'] == (23 * 23)**2
-    assert sum(parts.values()) == COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK + (23 * 23)**2
+    assert parts['selector'] == (23 * 23) ** 2
+    assert sum(parts.values()) == COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK + (23 * 23) ** 2
 
 
 def test_what_runs_in_no_child_is_elsewhere():
@@ -160,12 +181,14 @@ def test_counting_leaves_no_hook_behind_even_where_the_model_fails():
 
 def test_things_are_timed_in_turn_after_a_warm_up():
     calls = []
-    runs = {'slow': lambda: (calls.append('slow'), time.sleep(.02)),
-            'fast': lambda: calls.append('fast')}
+    runs = {
+        'slow': lambda: (calls.append('slow'), time.sleep(0.02)),
+        'fast': lambda: calls.append('fast'),
+    }
     times = interleaved_times(runs, rounds=3, warm_up=2)
     assert calls == ['slow', 'fast'] * 5
     assert {name: len(values) for name, values in times.items()} == dict(slow=3, fast=3)
-    assert min(times['slow']) >= .02 > max(times['fast'])
+    assert min(times['slow']) >= 0.02 > max(times['fast'])
 
 
 def test_peak_memory_is_what_was_held_at_a_time():

@@ -22,7 +22,7 @@ from ..registered import CONFIGS
 from .inferencers import SLIM_DCN, SLIM_TOWER, untrained
 
 DEMO = ROOT / 'demo' / 'cluttered_mnist.png'
-CLUTTERED = ROOT / 'configs' / 'cluttered_mnist'
+CLUTTERED = ROOT / 'configs' / 'dcn'
 SEQUENCE_FIELDS = ['pred_sequence', 'pred_score', 'length_scores', 'digit_scores']
 
 
@@ -34,8 +34,12 @@ def trained() -> DCNInferencer:
 @pytest.fixture(scope='module')
 def adaptive() -> DCNInferencer:
     """Of a budget that differs from image to image."""
-    return DCNInferencer('dcn-k8-hint', selector=dict(
-        _delete_=True, type='EntropySelector', k=16, threshold=.05, full_threshold=2.5))
+    return DCNInferencer(
+        'dcn-k8-hint',
+        selector=dict(
+            _delete_=True, type='EntropySelector', k=16, threshold=0.05, full_threshold=2.5
+        ),
+    )
 
 
 @pytest.fixture(scope='module')
@@ -60,8 +64,9 @@ def assert_same(found: dict, expected: dict, **tolerance) -> None:
     assert found.keys() == expected.keys()
     for field, value in expected.items():
         if isinstance(value, (float, np.ndarray)):
-            np.testing.assert_allclose(found[field], value, **{**dict(rtol=1e-4, atol=1e-6),
-                                                               **tolerance}, err_msg=field)
+            np.testing.assert_allclose(
+                found[field], value, **{**dict(rtol=1e-4, atol=1e-6), **tolerance}, err_msg=field
+            )
         else:
             assert found[field] == value, field
 
@@ -69,11 +74,11 @@ def assert_same(found: dict, expected: dict, **tolerance) -> None:
 def test_the_demo_picture_is_the_first_test_image_and_is_read_at_once(trained, mnist_root):
     first = ClutteredMNIST(data_root=mnist_root, split='test').get_data_info(0)
     np.testing.assert_array_equal(np.asarray(Image.open(DEMO)), first['img'])
-    result, = trained(str(DEMO))
+    (result,) = trained(str(DEMO))
     assert result['img_path'] == str(DEMO)
     assert result['pred_label'] == first['gt_label'] == 7
-    assert result['pred_class'] == '7 - seven' and result['pred_score'] > .99
-    assert result['pred_scores'].shape == (10, )
+    assert result['pred_class'] == '7 - seven' and result['pred_score'] > 0.99
+    assert result['pred_scores'].shape == (10,)
     assert result['pred_scores'].sum() == pytest.approx(1)
     assert result['cost']['total'] == 19_330_860  # of the paper's layers; configs' README
 
@@ -81,16 +86,19 @@ def test_the_demo_picture_is_the_first_test_image_and_is_read_at_once(trained, m
 def test_the_weights_that_come_along_are_trained(trained, mnist_root):
     """They have 98.32 % on all of test."""
     dataset = ClutteredMNIST(data_root=mnist_root, split='val', indices=500)
-    images, labels = zip(*((info['img'], info['gt_label']) for info in map(
-        dataset.get_data_info, range(500))))
+    images, labels = zip(
+        *((info['img'], info['gt_label']) for info in map(dataset.get_data_info, range(500)))
+    )
     results = trained(list(images), batch_size=125)
-    assert np.mean([result['pred_label'] == label
-                    for result, label in zip(results, labels)]) >= .97
+    assert (
+        np.mean([result['pred_label'] == label for result, label in zip(results, labels)]) >= 0.97
+    )
 
 
 def test_an_answer_is_that_of_the_model_on_its_test_pipeline(trained, mnist_root):
-    dataset = ClutteredMNIST(data_root=mnist_root, split='val',
-                             pipeline=trained.config.test_dataloader.dataset.pipeline)
+    dataset = ClutteredMNIST(
+        data_root=mnist_root, split='val', pipeline=trained.config.test_dataloader.dataset.pipeline
+    )
     with torch.no_grad():
         samples = trained.model.test_step(default_collate([dataset[index] for index in range(5)]))
     results = trained([dataset.get_data_info(index)['img'] for index in range(5)], batch_size=5)
@@ -108,8 +116,13 @@ def test_files_folders_arrays_and_lists_get_the_same_answers(trained, digits, tm
     (tmp_path / 'notes.txt').write_text('no image')
     (tmp_path / 'folder.png').mkdir()
     paths = sorted(tmp_path.glob('??.png'))
-    for inputs in (tmp_path, str(tmp_path), paths, tuple(map(str, paths)),
-                   [image[..., None] for image in digits]):
+    for inputs in (
+        tmp_path,
+        str(tmp_path),
+        paths,
+        tuple(map(str, paths)),
+        [image[..., None] for image in digits],
+    ):
         for found, wanted in zip(trained(inputs, batch_size=5), expected, strict=True):
             assert_same(found, dict(wanted))
     assert [result['img_path'] for result in trained(tmp_path)] == list(map(str, paths))
@@ -125,11 +138,19 @@ def test_images_of_unlike_sizes_share_a_batch_without_touching_each_other(kind, 
         assert_same(found, dict(wanted), rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize('name, settings', [
-    ('dcn-k24-hint', {}), ('fine_1xb128-60e', {}), ('coarse_1xb128-60e', {}),
-    ('dcn-k8-hint-class-activation', {}), ('dcn-k8-hint-random', {}),
-    ('dcn-k3-inverse-entropy-2scales_street-numbers', SLIM_DCN),
-    ('soft-attention_street-numbers', SLIM_TOWER), ('resnet18', {})])
+@pytest.mark.parametrize(
+    'name, settings',
+    [
+        ('dcn-k24-hint', {}),
+        ('fine_1xb128-60e', {}),
+        ('coarse_1xb128-60e', {}),
+        ('dcn-k8-hint-class-activation', {}),
+        ('dcn-k8-hint-random', {}),
+        ('dcn-k3-inverse-entropy-2scales_street-numbers', SLIM_DCN),
+        ('soft-attention_street-numbers', SLIM_TOWER),
+        ('resnet18', {}),
+    ],
+)
 def test_the_cost_is_what_one_pass_of_the_image_multiplies(name, settings):
     inferencer = untrained(name, **settings)
     images = [noise(110, 140), noise(110, 140), noise(64, 128)]
@@ -153,17 +174,18 @@ def test_where_budgets_differ_each_image_has_its_own_cost(adaptive, digits):
 def test_patches_are_placed_in_the_image_as_given(reader):
     """A 27×80 image is doubled before a 54×110 patch fits: its patches are 27×55."""
     image = noise(27, 80)
-    result, = reader(image)
-    sample, = reader(image, return_datasamples=True)
+    (result,) = reader(image)
+    (sample,) = reader(image, return_datasamples=True)
     assert sample.patch_bboxes.shape == (3, 4) and sample.img_shape == (54, 160)
     assert result['patch_bboxes'].dtype == np.float32
     np.testing.assert_allclose(result['patch_bboxes'] * 2, sample.patch_bboxes)
-    np.testing.assert_allclose(np.ptp(result['patch_bboxes'].reshape(-1, 2, 2), axis=1),
-                               [[55, 27]] * 3)
+    np.testing.assert_allclose(
+        np.ptp(result['patch_bboxes'].reshape(-1, 2, 2), axis=1), [[55, 27]] * 3
+    )
 
 
 def test_a_pipeline_that_crops_gives_no_patches_in_the_image_as_given():
-    config = Config.fromfile(ROOT / 'configs/cluttered_mnist/dcn-k8_1xb128-60e_cluttered-mnist.py')
+    config = Config.fromfile(ROOT / 'configs/dcn/dcn-k8_1xb128-60e_cluttered-mnist.py')
     config.test_dataloader.dataset.pipeline.insert(0, dict(type='CenterCrop', crop_size=60))
     inferencer = DCNInferencer(config, pretrained=False)
     assert len(inferencer(noise(100, 100), return_datasamples=True)[0].patch_bboxes) == 8
@@ -172,13 +194,16 @@ def test_a_pipeline_that_crops_gives_no_patches_in_the_image_as_given():
 
 
 def test_a_number_is_given_as_its_digits_with_all_distributions(reader):
-    result, = reader(noise(80, 200))
+    (result,) = reader(noise(80, 200))
     assert list(result)[:4] == SEQUENCE_FIELDS
     assert result['pred_sequence'].isdigit() and 1 <= len(result['pred_sequence']) <= 5
-    assert result['length_scores'].shape == (5, ) and result['digit_scores'].shape == (5, 11)
+    assert result['length_scores'].shape == (5,) and result['digit_scores'].shape == (5, 11)
     probability = result['length_scores'][len(result['pred_sequence']) - 1] * np.prod(
-        [result['digit_scores'][place, int(digit)]
-         for place, digit in enumerate(result['pred_sequence'])])
+        [
+            result['digit_scores'][place, int(digit)]
+            for place, digit in enumerate(result['pred_sequence'])
+        ]
+    )
     assert result['pred_score'] == pytest.approx(probability, rel=1e-4)
 
 
@@ -190,27 +215,40 @@ def test_every_config_has_an_answer_to_a_colour_file(path, tmp_path):
         with pytest.raises(ValueError, match='OracleCells looks where the true boxes are'):
             inferencer(tmp_path)
         return
-    result, = inferencer(tmp_path)
+    (result,) = inferencer(tmp_path)
     assert ('pred_sequence' in result) == (path.parent.name == 'svhn')
     assert 0 <= result['pred_score'] <= 1 and result['cost']['total'] > 0
     assert ('saliency' in result) == isinstance(inferencer.model, DCNClassifier)
 
 
 def test_a_colour_network_reads_files_and_bgr_arrays_alike(tmp_path):
-    inferencer = DCNInferencer(Config(dict(
-        default_scope='mmpretrain',
-        model=dict(
-            type='ImageClassifier',
-            backbone=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
-            head=dict(type='mmdcn.GlobalMaxPoolHead', num_classes=3, in_channels=64)),
-        data_preprocessor=dict(mean=[0., 50., 100.], std=[255.] * 3, num_classes=3, to_rgb=True),
-        test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[
-            dict(type='LoadImageFromFile'), dict(type='PackInputs')])))), False,
-        classes=['a', 'b', 'c'])
+    inferencer = DCNInferencer(
+        Config(
+            dict(
+                default_scope='mmpretrain',
+                model=dict(
+                    type='ImageClassifier',
+                    backbone=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
+                    head=dict(type='mmdcn.GlobalMaxPoolHead', num_classes=3, in_channels=64),
+                ),
+                data_preprocessor=dict(
+                    mean=[0.0, 50.0, 100.0], std=[255.0] * 3, num_classes=3, to_rgb=True
+                ),
+                test_dataloader=dict(
+                    dataset=dict(
+                        type='CustomDataset',
+                        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+                    )
+                ),
+            )
+        ),
+        False,
+        classes=['a', 'b', 'c'],
+    )
     image = noise(40, 50, 3)
     cv2.imwrite(str(tmp_path / 'image.png'), image)
-    by_array, = inferencer(image)
-    by_file, = inferencer(tmp_path / 'image.png')
+    (by_array,) = inferencer(image)
+    (by_file,) = inferencer(tmp_path / 'image.png')
     assert_same(by_file, dict(by_array))
     assert by_array['pred_class'] in ('a', 'b', 'c')
     (tmp_path / 'broken.png').write_bytes(b'\x89PNG')
@@ -219,19 +257,37 @@ def test_a_colour_network_reads_files_and_bgr_arrays_alike(tmp_path):
 
 
 def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
-    inferencer = DCNInferencer(Config(dict(
-        model=dict(
-            type='DCNClassifier',
-            coarse=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
-            coarse_scale=.5,
-            fine=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
-            patch_extractor=dict(type='PatchExtractor', size=32),
-            selector=dict(type='TopKSelector', k=4),
-            head=dict(type='GlobalMaxPoolHead', num_classes=3, in_channels=64, kernel_size=1,
-                      stride=1),
-            data_preprocessor=dict(type='LateNormalization', mean=[9.] * 3, std=[99.] * 3)),
-        test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[
-            dict(type='LoadImageFromFile'), dict(type='PackInputs')])))), pretrained=False)
+    inferencer = DCNInferencer(
+        Config(
+            dict(
+                model=dict(
+                    type='DCNClassifier',
+                    coarse=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
+                    coarse_scale=0.5,
+                    fine=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+                    patch_extractor=dict(type='PatchExtractor', size=32),
+                    selector=dict(type='TopKSelector', k=4),
+                    head=dict(
+                        type='GlobalMaxPoolHead',
+                        num_classes=3,
+                        in_channels=64,
+                        kernel_size=1,
+                        stride=1,
+                    ),
+                    data_preprocessor=dict(
+                        type='LateNormalization', mean=[9.0] * 3, std=[99.0] * 3
+                    ),
+                ),
+                test_dataloader=dict(
+                    dataset=dict(
+                        type='CustomDataset',
+                        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+                    )
+                ),
+            )
+        ),
+        pretrained=False,
+    )
     images = [noise(150, 200, 3), noise(90, 90, 3), noise(150, 200, 3) + np.uint8(1)]
     for image, result in zip(images, inferencer(images, batch_size=3)):
         assert result['patch_bboxes'].shape == (4, 4) and np.isfinite(result['pred_scores']).all()
@@ -242,18 +298,30 @@ def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
     with pytest.raises(ValueError, match='An array of 1×1 pixels cannot be classified: Of an'):
         inferencer(noise(1, 1, 3))
     for height, width in ((2, 9), (3, 2), (7, 300), (31, 33)):
-        result, = inferencer(noise(height, width, 3))
+        (result,) = inferencer(noise(height, width, 3))
         assert np.isfinite(result['pred_scores']).all() and np.isfinite(result['saliency']).all()
 
 
 def test_what_torch_says_of_an_image_that_is_too_small_comes_with_its_name():
-    inferencer = DCNInferencer(Config(dict(
-        default_scope='mmpretrain',
-        model=dict(
-            type='ImageClassifier', backbone=dict(type='VGG', depth=11),
-            head=dict(type='mmdcn.GlobalMaxPoolHead', num_classes=3, in_channels=512)),
-        test_dataloader=dict(dataset=dict(type='CustomDataset', pipeline=[
-            dict(type='LoadImageFromFile'), dict(type='PackInputs')])))), pretrained=False)
+    inferencer = DCNInferencer(
+        Config(
+            dict(
+                default_scope='mmpretrain',
+                model=dict(
+                    type='ImageClassifier',
+                    backbone=dict(type='VGG', depth=11),
+                    head=dict(type='mmdcn.GlobalMaxPoolHead', num_classes=3, in_channels=512),
+                ),
+                test_dataloader=dict(
+                    dataset=dict(
+                        type='CustomDataset',
+                        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+                    )
+                ),
+            )
+        ),
+        pretrained=False,
+    )
     with pytest.raises(ValueError, match='An array of 9×9 pixels cannot be classified: '):
         inferencer(noise(9, 9, 3))
 
@@ -262,14 +330,17 @@ def test_a_pipeline_that_loads_other_channels_than_the_network_takes_is_named():
     cfg = Config.fromfile(CLUTTERED / 'dcn-k8-hint_1xb128-4e_cluttered-mnist.py')
     cfg.test_dataloader.dataset.pipeline.insert(0, dict(type='mmpretrain.LoadImageFromFile'))
     inferencer = DCNInferencer(cfg, pretrained=False)
-    with pytest.raises(ValueError, match=r'takes images of 1 channel\(s\), but .* loads .*'
-                                         'cluttered_mnist.png with 3: change the loader'):
+    with pytest.raises(
+        ValueError,
+        match=r'takes images of 1 channel\(s\), but .* loads .*'
+        'cluttered_mnist.png with 3: change the loader',
+    ):
         inferencer(DEMO)
 
 
 def test_data_samples_hold_all_that_the_model_says(trained):
-    sample, = trained(str(DEMO), return_datasamples=True)
-    assert sample.cells.shape == (8, ) and sample.pred_label.item() == 7
+    (sample,) = trained(str(DEMO), return_datasamples=True)
+    assert sample.cells.shape == (8,) and sample.pred_label.item() == 7
     assert sample.img_path == str(DEMO) and sample.cost['total'] == 19_330_860
 
 
@@ -284,7 +355,12 @@ def test_pictures_are_named_after_files_and_places_and_none_is_lost(trained, tmp
     files = [tmp_path / name for name in ('a/x.png', 'b/x.png', 'b/x.bmp', 'b/x-2.png')]
     trained([*files, noise(30, 30)], show_dir=tmp_path / 'new' / 'shown', batch_size=2)
     assert sorted(path.name for path in (tmp_path / 'new' / 'shown').iterdir()) == [
-        '4.png', 'x-2-2.png', 'x-2.png', 'x-3.png', 'x.png']
+        '4.png',
+        'x-2-2.png',
+        'x-2.png',
+        'x-3.png',
+        'x.png',
+    ]
     for path in (tmp_path / 'new' / 'shown').iterdir():
         assert Image.open(path).format == 'PNG'
 
@@ -298,8 +374,9 @@ def test_models_without_patches_and_numbers_are_drawn(reader, tmp_path):
 
 def test_without_a_display_nothing_waits_for_a_key(trained, monkeypatch):
     monkeypatch.setattr(matplotlib, 'get_backend', lambda: 'agg')
-    with pytest.raises(ValueError, match='show=True needs a display, and there is none here: use '
-                                         'show_dir'):
+    with pytest.raises(
+        ValueError, match='show=True needs a display, and there is none here: use show_dir'
+    ):
         trained(str(DEMO), show=True)
 
 
@@ -317,8 +394,11 @@ def test_classes_are_as_many_as_the_network_tells_apart():
 def test_a_picture_can_be_shown(trained, monkeypatch):
     shown = []
     monkeypatch.setattr(matplotlib, 'get_backend', lambda: 'tkagg')
-    monkeypatch.setattr(Visualizer, 'show', lambda self, image, win_name, wait_time: shown.append(
-        (image.shape, win_name, wait_time)))
+    monkeypatch.setattr(
+        Visualizer,
+        'show',
+        lambda self, image, win_name, wait_time: shown.append((image.shape, win_name, wait_time)),
+    )
     trained(str(DEMO), show=True, wait_time=3)
     (height, width, channels), name, wait = shown.pop()
     assert min(height, width) > 200 and channels == 3 and (name, wait) == ('cluttered_mnist', 3)
@@ -329,8 +409,9 @@ def test_a_model_that_is_built_keeps_its_weights_or_gets_others(trained):
     before = fresh.head.fc.weight.clone()
     assert torch.equal(DCNInferencer(fresh).model.head.fc.weight, before)
     weights = ROOT / trained.model._metainfo.weights
-    assert torch.equal(DCNInferencer(fresh, weights).model.head.fc.weight,
-                       trained.model.head.fc.weight)
+    assert torch.equal(
+        DCNInferencer(fresh, weights).model.head.fc.weight, trained.model.head.fc.weight
+    )
 
 
 def test_the_names_of_models_are_told():
@@ -342,26 +423,47 @@ def write(path: Path, content: bytes) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize('make, error, match', [
-    (lambda folder: str(folder / 'no.png'), FileNotFoundError, 'The image .*no.png is not there'),
-    (lambda folder: [DEMO, folder], FileNotFoundError, 'is a folder; pass it alone'),
-    (lambda folder: folder, ValueError, 'The folder .* holds no images'),
-    (lambda folder: write(folder / 'a.png', b'no image'), ValueError,
-     'The image .*a.png is cut or cannot be read'),
-    (lambda folder: write(folder / 'a.png', DEMO.read_bytes()[:200]), ValueError,
-     'The image .*a.png is cut or cannot be read'),
-    (lambda folder: noise(50, 50, 3), ValueError,
-     r'takes images of 1 channel\(s\), got an array of 50×50×3'),
-    (lambda folder: noise(50, 50).astype(float), ValueError, 'must hold uint8, .* got float64'),
-    (lambda folder: noise(0, 50), ValueError, 'one image .*, got 0×50'),
-    (lambda folder: noise(4, 50, 50, 1), ValueError, 'got 4×50×50×1; pass several as a list'),
-    (lambda folder: np.array(3, np.uint8), ValueError, 'one image .*, got a scalar'),
-    (lambda folder: np.uint8(3), TypeError, 'got uint8'),
-    (lambda folder: noise(9, 50), ValueError, 'An array of 9×50 pixels cannot be classified: '
-     'ClutteredMNISTCoarse needs an input of at least 11×11 pixels, got 9×50'),
-    (lambda folder: noise(22, 50), ValueError, 'needs a feature map of at least 4×4 cells'),
-    (lambda folder: None, TypeError, 'An image is a path or a numpy array, got NoneType'),
-    (lambda folder: [DEMO, 3], TypeError, 'got int')])
+@pytest.mark.parametrize(
+    'make, error, match',
+    [
+        (
+            lambda folder: str(folder / 'no.png'),
+            FileNotFoundError,
+            'The image .*no.png is not there',
+        ),
+        (lambda folder: [DEMO, folder], FileNotFoundError, 'is a folder; pass it alone'),
+        (lambda folder: folder, ValueError, 'The folder .* holds no images'),
+        (
+            lambda folder: write(folder / 'a.png', b'no image'),
+            ValueError,
+            'The image .*a.png is cut or cannot be read',
+        ),
+        (
+            lambda folder: write(folder / 'a.png', DEMO.read_bytes()[:200]),
+            ValueError,
+            'The image .*a.png is cut or cannot be read',
+        ),
+        (
+            lambda folder: noise(50, 50, 3),
+            ValueError,
+            r'takes images of 1 channel\(s\), got an array of 50×50×3',
+        ),
+        (lambda folder: noise(50, 50).astype(float), ValueError, 'must hold uint8, .* got float64'),
+        (lambda folder: noise(0, 50), ValueError, 'one image .*, got 0×50'),
+        (lambda folder: noise(4, 50, 50, 1), ValueError, 'got 4×50×50×1; pass several as a list'),
+        (lambda folder: np.array(3, np.uint8), ValueError, 'one image .*, got a scalar'),
+        (lambda folder: np.uint8(3), TypeError, 'got uint8'),
+        (
+            lambda folder: noise(9, 50),
+            ValueError,
+            'An array of 9×50 pixels cannot be classified: '
+            'ClutteredMNISTCoarse needs an input of at least 11×11 pixels, got 9×50',
+        ),
+        (lambda folder: noise(22, 50), ValueError, 'needs a feature map of at least 4×4 cells'),
+        (lambda folder: None, TypeError, 'An image is a path or a numpy array, got NoneType'),
+        (lambda folder: [DEMO, 3], TypeError, 'got int'),
+    ],
+)
 def test_what_is_no_image_for_the_network_gets_one_sentence(trained, tmp_path, make, error, match):
     with pytest.raises(error, match=match):
         trained(make(tmp_path))
@@ -369,8 +471,10 @@ def test_what_is_no_image_for_the_network_gets_one_sentence(trained, tmp_path, m
 
 def test_an_image_that_no_memory_would_hold_is_refused(reader, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10_000)
-    with pytest.raises(ValueError, match='An array of 100×4 pixels becomes an input of 2750×110 '
-                                         'pixels, more than 10000'):
+    with pytest.raises(
+        ValueError,
+        match='An array of 100×4 pixels becomes an input of 2750×110 pixels, more than 10000',
+    ):
         reader(noise(100, 4))
 
 
@@ -391,9 +495,13 @@ def test_the_name_of_an_image_stands_in_the_error(trained, tmp_path):
         trained(tmp_path)
 
 
-@pytest.mark.parametrize('options, match', [
-    (dict(batch_size=0), 'batch_size counts images and must be at least 1, got 0'),
-    (dict(draw=True), 'unknown argument')])
+@pytest.mark.parametrize(
+    'options, match',
+    [
+        (dict(batch_size=0), 'batch_size counts images and must be at least 1, got 0'),
+        (dict(draw=True), 'unknown argument'),
+    ],
+)
 def test_options_that_make_no_sense_are_refused(trained, options, match):
     with pytest.raises(ValueError, match=match):
         trained(str(DEMO), **options)
@@ -405,8 +513,9 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 def test_a_config_without_a_test_pipeline_is_refused():
-    config = Config(dict(model=dict(
-        type='ImageClassifier', backbone=dict(type='ClutteredMNISTCoarse'))))
+    config = Config(
+        dict(model=dict(type='ImageClassifier', backbone=dict(type='ClutteredMNISTCoarse')))
+    )
     with pytest.raises(ValueError, match='has no test_dataloader.dataset.pipeline'):
         DCNInferencer(config, pretrained=False)
 

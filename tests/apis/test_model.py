@@ -15,7 +15,7 @@ from ..conftest import ROOT
 from ..registered import CONFIGS
 
 QUICK = 'dcn-k8-hint_1xb128-4e_cluttered-mnist'
-FOLDER = ROOT / 'configs' / 'cluttered_mnist'
+FOLDER = ROOT / 'configs' / 'dcn'
 
 
 def test_the_names_of_models_are_those_of_the_configs():
@@ -36,22 +36,31 @@ def test_a_short_name_means_the_only_such_model_or_the_one_with_weights():
 
 
 def test_a_short_name_of_several_models_lists_them():
-    with pytest.raises(ValueError, match="'dcn-k6' is the beginning of several models: "
-                                         r'dcn-k6_street-numbers, dcn-k6_svhn\.'):
+    with pytest.raises(
+        ValueError,
+        match="'dcn-k6' is the beginning of several models: "
+        r'dcn-k6_street-numbers, dcn-k6_svhn\.',
+    ):
         find_model('dcn-k6')
 
 
-@pytest.mark.parametrize('name, nearest', [('dcn-k8-hnt', 'dcn-k8-hint'), ('fin', 'fine'),
-                                           ('dcn_k24_hint', 'dcn-k24-hint')])
+@pytest.mark.parametrize(
+    'name, nearest',
+    [('dcn-k8-hnt', 'dcn-k8-hint'), ('fin', 'fine'), ('dcn_k24_hint', 'dcn-k24-hint')],
+)
 def test_a_name_that_there_is_not_gets_the_nearest_ones(name, nearest):
-    with pytest.raises(ValueError, match=f"There is no model '{name}'; the nearest names are .*"
-                                         rf'\b{nearest}[,;]'):
+    with pytest.raises(
+        ValueError,
+        match=f"There is no model '{name}'; the nearest names are .*"
+        rf'\b{nearest}[,;]',
+    ):
         mmdcn.get_model(name)
 
 
 def test_the_beginning_of_several_names_gets_these():
-    with pytest.raises(ValueError, match="'dcn-k24'; the nearest names are dcn-k24-hint, "
-                                         'dcn-k24-hint-augmented;'):
+    with pytest.raises(
+        ValueError, match="'dcn-k24'; the nearest names are dcn-k24-hint, dcn-k24-hint-augmented;"
+    ):
         find_model('dcn-k24')
 
 
@@ -68,8 +77,9 @@ def test_a_copy_of_a_config_does_not(tmp_path):
 
 
 def test_a_name_like_no_other_gets_a_hint():
-    with pytest.raises(ValueError, match=re.escape("There is no model 'Ω'; mmdcn.list_models() "
-                                                   'gives all.')):
+    with pytest.raises(
+        ValueError, match=re.escape("There is no model 'Ω'; mmdcn.list_models() gives all.")
+    ):
         mmdcn.get_model('Ω')
 
 
@@ -77,14 +87,21 @@ def test_a_model_is_the_same_by_name_path_config_and_checkpoint():
     path = FOLDER / f'{QUICK}.py'
     weights = ROOT / find_model(QUICK).weights
     expected = torch.load(weights, weights_only=True)['state_dict']
-    for model, pretrained in ((QUICK, True), (path, weights), (str(path), str(weights)),
-                              (Config.fromfile(path), weights), (weights, True),
-                              (str(weights), True), (weights, weights)):
+    for model, pretrained in (
+        (QUICK, True),
+        (path, weights),
+        (str(path), str(weights)),
+        (Config.fromfile(path), weights),
+        (weights, True),
+        (str(weights), True),
+        (weights, weights),
+    ):
         built = mmdcn.get_model(model, pretrained)
         assert isinstance(built, DCNClassifier) and not built.training
-        assert all(torch.equal(weight, expected[name])
-                   for name, weight in built.state_dict().items())
-        assert built._config.model.hint.loss_weight == .01
+        assert all(
+            torch.equal(weight, expected[name]) for name, weight in built.state_dict().items()
+        )
+        assert built._config.model.hint.loss_weight == 0.01
         assert built._dataset_meta['classes'][7] == '7 - seven'
         assert (built._metainfo is not None) == (str(model) in (QUICK, str(path)))
 
@@ -122,25 +139,36 @@ def test_towers_that_were_trained_apart_are_put_together(tmp_path):
         parts[part] = dict(init_cfg=dict(checkpoint=str(tmp_path / f'{part}.pth')))
         expected[part] = tower
     dcn = mmdcn.get_model(
-        'dcn-k6-w25', True, coarse={**small, **parts['coarse']}, fine={**small, **parts['fine']},
+        'dcn-k6-w25',
+        True,
+        coarse={**small, **parts['coarse']},
+        fine={**small, **parts['fine']},
         saliency=dict(head=dict(in_channels=32, **parts['coarse'])),
-        head=dict(in_channels=32, **parts['fine']))
-    for mine, theirs in ((dcn.coarse, expected['coarse'].backbone),
-                         (dcn.fine, expected['fine'].backbone),
-                         (dcn.head, expected['fine'].head),
-                         (dcn.saliency.head, expected['coarse'].head)):
+        head=dict(in_channels=32, **parts['fine']),
+    )
+    for mine, theirs in (
+        (dcn.coarse, expected['coarse'].backbone),
+        (dcn.fine, expected['fine'].backbone),
+        (dcn.head, expected['fine'].head),
+        (dcn.saliency.head, expected['coarse'].head),
+    ):
         assert all(map(torch.equal, mine.state_dict().values(), theirs.state_dict().values()))
 
 
 def test_towers_that_are_not_there_are_named():
-    with pytest.raises(FileNotFoundError, match='epoch_10.pth is not there. The init_cfg of the '
-                                                'config names it: train that model, or pass'):
+    with pytest.raises(
+        FileNotFoundError,
+        match='epoch_10.pth is not there. The init_cfg of the '
+        'config names it: train that model, or pass',
+    ):
         mmdcn.get_model('dcn-k6-w25', pretrained=True)
 
 
 def test_a_model_whose_weights_are_unknown_asks_for_them():
-    with pytest.raises(ValueError, match='No trained weights are known of dcn-k24-hint_.*: pass a '
-                                         'checkpoint as pretrained'):
+    with pytest.raises(
+        ValueError,
+        match='No trained weights are known of dcn-k24-hint_.*: pass a checkpoint as pretrained',
+    ):
         mmdcn.get_model('dcn-k24-hint', pretrained=True)
 
 
@@ -148,9 +176,16 @@ WEIGHTS = dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
 MORE = dict(init_cfg=[dict(type='Kaiming'), WEIGHTS['init_cfg']])
 
 
-@pytest.mark.parametrize('parts, known', [
-    ({}, False), (dict(backbone=WEIGHTS), False), (dict(head=MORE), False),
-    (dict(backbone=MORE, head=WEIGHTS), True), (WEIGHTS, True)])
+@pytest.mark.parametrize(
+    'parts, known',
+    [
+        ({}, False),
+        (dict(backbone=WEIGHTS), False),
+        (dict(head=MORE), False),
+        (dict(backbone=MORE, head=WEIGHTS), True),
+        (WEIGHTS, True),
+    ],
+)
 def test_weights_are_known_where_all_parts_name_theirs(parts, known):
     cfg = Config(dict(model=dict(backbone=dict(type='A'), head=dict(type='B'))))
     cfg.merge_from_dict(dict(model=parts))
@@ -170,17 +205,24 @@ def test_a_config_that_cannot_be_built_or_read_is_named(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused():
     weights = ROOT / find_model(QUICK).weights
-    with pytest.raises(ValueError, match='is of another model than this ImageClassifier: it lacks '
-                                         r'backbone\.layers\.0\.conv\.weight and 11 more; the '
-                                         r'model has no coarse\.layers\.0\.conv\.weight and'):
+    with pytest.raises(
+        ValueError,
+        match='is of another model than this ImageClassifier: it lacks '
+        r'backbone\.layers\.0\.conv\.weight and 11 more; the '
+        r'model has no coarse\.layers\.0\.conv\.weight and',
+    ):
         mmdcn.get_model('coarse_1xb128-60e', weights)
 
 
-@pytest.mark.parametrize('model, error, match', [
-    ('configs/none.py', FileNotFoundError, 'The config configs/none.py is not there'),
-    ('work_dirs/none.pth', FileNotFoundError, 'The checkpoint work_dirs/none.pth is not there'),
-    (Config(dict(a=1)), ValueError, 'has no model'),
-    (3, TypeError, 'A model is a name, a config file, a Config or a checkpoint, got int')])
+@pytest.mark.parametrize(
+    'model, error, match',
+    [
+        ('configs/none.py', FileNotFoundError, 'The config configs/none.py is not there'),
+        ('work_dirs/none.pth', FileNotFoundError, 'The checkpoint work_dirs/none.pth is not there'),
+        (Config(dict(a=1)), ValueError, 'has no model'),
+        (3, TypeError, 'A model is a name, a config file, a Config or a checkpoint, got int'),
+    ],
+)
 def test_what_is_no_model_is_refused(model, error, match):
     with pytest.raises(error, match=match):
         mmdcn.get_model(model)

@@ -1,18 +1,19 @@
 """Writes files laid out as SVHN's digitStruct.mat, with h5py's plain interface."""
+
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, Sequence, Tuple
 
 import h5py
 import numpy as np
 from PIL import Image
 
 FIELDS = ('label', 'left', 'top', 'width', 'height')
-Digit = Tuple[float, ...]  # a number a field; digit 0 has label 10
+Digit = tuple[float, ...]  # a number a field; digit 0 has label 10
 
 HEADER = b'MATLAB 7.3 MAT-file, Platform: GLNXA64, written by a test HDF5 schema 1.00 .'
 
 
-def write_digit_struct(path: Path, numbers: Dict[str, Sequence[Digit]]) -> Path:
+def write_digit_struct(path: Path, numbers: dict[str, Sequence[Digit]]) -> Path:
     """Write ``numbers``, name of an image -> its digits."""
     with h5py.File(path, 'w', userblock_size=512, libver='earliest') as file:
         refs = file.create_group('#refs#')
@@ -34,8 +35,11 @@ def write_digit_struct(path: Path, numbers: Dict[str, Sequence[Digit]]) -> Path:
                 if len(values) == 1:
                     box.create_dataset(field, data=values[0])
                 else:
-                    box.create_dataset(field, data=column([stored(value) for value in values]),
-                                       dtype=h5py.ref_dtype)
+                    box.create_dataset(
+                        field,
+                        data=column([stored(value) for value in values]),
+                        dtype=h5py.ref_dtype,
+                    )
             boxes.append(box.ref)
         struct = file.create_group('digitStruct')
         struct.attrs['MATLAB_class'] = np.bytes_('struct')
@@ -46,14 +50,17 @@ def write_digit_struct(path: Path, numbers: Dict[str, Sequence[Digit]]) -> Path:
     return path
 
 
-def number(digits: str, left: float = 10, top: float = 5, width: float = 8,
-           height: float = 20) -> Sequence[Digit]:
+def number(
+    digits: str, left: float = 10, top: float = 5, width: float = 8, height: float = 20
+) -> Sequence[Digit]:
     """The digits of a house number, side by side."""
-    return [(int(digit) or 10, left + place * width, top, width, height)
-            for place, digit in enumerate(digits)]
+    return [
+        (int(digit) or 10, left + place * width, top, width, height)
+        for place, digit in enumerate(digits)
+    ]
 
 
-def write_split(folder: Path, numbers: Dict[str, Sequence[Digit]], shape=(40, 60)) -> Path:
+def write_split(folder: Path, numbers: dict[str, Sequence[Digit]], shape=(40, 60)) -> Path:
     """Write a split's ``digitStruct.mat`` and images of noise."""
     folder.mkdir(parents=True, exist_ok=True)
     write_digit_struct(folder / 'digitStruct.mat', numbers)

@@ -14,8 +14,10 @@ from ..tools.running import run_python
 
 @pytest.fixture(scope='module')
 def splits(mnist_root):
-    return {split: ClutteredMNIST(data_root=mnist_root, split=split)
-            for split in ('train', 'val', 'trainval', 'test')}
+    return {
+        split: ClutteredMNIST(data_root=mnist_root, split=split)
+        for split in ('train', 'val', 'trainval', 'test')
+    }
 
 
 def digits_of(root, name, number):
@@ -30,8 +32,12 @@ def labels_of(root, name):
 
 def test_splits_are_the_first_55000_the_last_5000_both_and_the_test_file(splits, mnist_root):
     labels = labels_of(mnist_root, 'train')
-    expected = dict(train=labels[:55000], val=labels[55000:], trainval=labels,
-                    test=labels_of(mnist_root, 't10k'))
+    expected = dict(
+        train=labels[:55000],
+        val=labels[55000:],
+        trainval=labels,
+        test=labels_of(mnist_root, 't10k'),
+    )
     for split, dataset in splits.items():
         assert len(dataset) == len(expected[split])
         for index in (0, 17, len(dataset) - 1):
@@ -47,7 +53,7 @@ def test_the_digit_stands_in_its_box_with_clutter_added_and_clipped(splits, mnis
         assert 0 <= left and right <= 100 and 0 <= top and bottom <= 100
         digit, inside = digits[55000 + index], sample['img'][top:bottom, left:right]
         assert (inside >= digit).all()
-        assert inside[digit == 0].mean() < 60 and (inside == digit).mean() > .5
+        assert inside[digit == 0].mean() < 60 and (inside == digit).mean() > 0.5
 
 
 def test_an_image_is_the_sum_of_its_parts(mnist_root, monkeypatch):
@@ -57,7 +63,6 @@ def test_an_image_is_the_sum_of_its_parts(mnist_root, monkeypatch):
     real, drawn = np.random.default_rng, []
 
     class Recorder:
-
         def __init__(self, key):
             self.rng = real(key)
 
@@ -75,21 +80,20 @@ def test_an_image_is_the_sum_of_its_parts(mnist_root, monkeypatch):
             for column in range(8):
                 canvas[y + row, x + column] += digits[source][crop_y + row, crop_x + column] / 255
     canvas = np.minimum(canvas, 1)
-    canvas[top:top + 28, left:left + 28] += digits[5] / 255
+    canvas[top : top + 28, left : left + 28] += digits[5] / 255
     np.testing.assert_allclose(image / 255, np.minimum(canvas, 1), atol=1e-6)
 
 
 def test_distractors_come_from_the_whole_digit_set_and_reach_the_whole_canvas(splits):
     dataset = splits['test']
     mean = np.mean([dataset[index]['img'] for index in range(600)], axis=0)
-    quarters = [mean[y:y + 50, x:x + 50].mean() for y in (0, 50) for x in (0, 50)]
+    quarters = [mean[y : y + 50, x : x + 50].mean() for y in (0, 50) for x in (0, 50)]
     assert max(quarters) < 1.2 * min(quarters)
     assert mean[:4].max() > 0 and mean[-4:].max() > 0
 
 
 def test_without_distractors_only_the_digit_is_there(mnist_root):
-    dataset = ClutteredMNIST(data_root=mnist_root, split='test', num_distractors=0,
-                             canvas_size=40)
+    dataset = ClutteredMNIST(data_root=mnist_root, split='test', num_distractors=0, canvas_size=40)
     digits = digits_of(mnist_root, 't10k', 10000)
     sample = dataset[7]
     left, top, right, bottom = sample['gt_bboxes'][0].int().tolist()
@@ -118,12 +122,19 @@ def test_the_images_of_the_paper_protocol_never_change(splits):
         for index in range(20):
             digest.update(dataset[index]['img'].tobytes())
     assert digest.hexdigest() == (
-        '4fa29f23ac15c41bda3f30056c7f5fc8d9f0588ce0e028637da45ba46b6585f0')
+        '4fa29f23ac15c41bda3f30056c7f5fc8d9f0588ce0e028637da45ba46b6585f0'
+    )
 
 
 def loaded(dataset, workers):
-    return DataLoader(dataset, batch_size=16, num_workers=workers, shuffle=True,
-                      persistent_workers=workers > 0, collate_fn=list)
+    return DataLoader(
+        dataset,
+        batch_size=16,
+        num_workers=workers,
+        shuffle=True,
+        persistent_workers=workers > 0,
+        collate_fn=list,
+    )
 
 
 def by_digit(loader):
@@ -134,8 +145,9 @@ def by_digit(loader):
 def test_images_are_the_same_for_0_1_and_4_workers(mnist_root, regenerate):
     epochs = {}
     for workers in (0, 1, 4):
-        dataset = ClutteredMNIST(data_root=mnist_root, split='test', indices=64,
-                                 regenerate=regenerate)
+        dataset = ClutteredMNIST(
+            data_root=mnist_root, split='test', indices=64, regenerate=regenerate
+        )
         loader = loaded(dataset, workers)
         epochs[workers] = []
         for epoch in range(2):
@@ -145,17 +157,22 @@ def test_images_are_the_same_for_0_1_and_4_workers(mnist_root, regenerate):
         for epoch in range(2):
             for digit, image in epochs[0][epoch].items():
                 assert np.array_equal(epochs[workers][epoch][digit], image)
-    changed = [not np.array_equal(image, epochs[4][1][digit])
-               for digit, image in epochs[4][0].items()]
+    changed = [
+        not np.array_equal(image, epochs[4][1][digit]) for digit, image in epochs[4][0].items()
+    ]
     assert all(changed) if regenerate else not any(changed)
 
 
 def test_images_are_the_same_in_another_process(splits, mnist_root):
-    printed = run_python('-c', f"""
+    printed = run_python(
+        '-c',
+        f"""
 import mmdcn.datasets, hashlib
 dataset = mmdcn.datasets.ClutteredMNIST(data_root={mnist_root!r}, split='val')
 print('digest', hashlib.md5(dataset[123]['img'].tobytes()).hexdigest())
-""", PYTHONHASHSEED='77')
+""",
+        PYTHONHASHSEED='77',
+    )
     assert hashlib.md5(splits['val'][123]['img'].tobytes()).hexdigest() in printed
 
 
@@ -167,14 +184,17 @@ def test_clutter_drawn_anew_is_drawn_alike_in_the_same_epoch(mnist_root):
     assert np.array_equal(one[0]['img'], other[0]['img'])
 
 
-@pytest.mark.parametrize('option, value, message', [
-    ('split', 'training', r"one of \['train', 'val', 'trainval', 'test'\], got 'training'"),
-    ('canvas_size', 27, 'must hold a whole digit, at least 28 pixels, got 27'),
-    ('distractor_size', 29, 'cut from a digit and must be 1 to 28 pixels, got 29'),
-    ('distractor_size', 0, 'cut from a digit and must be 1 to 28 pixels, got 0'),
-    ('num_distractors', -1, 'must be at least 0, got -1'),
-    ('seed', -2, 'must be at least 0, got -2'),
-])
+@pytest.mark.parametrize(
+    'option, value, message',
+    [
+        ('split', 'training', r"one of \['train', 'val', 'trainval', 'test'\], got 'training'"),
+        ('canvas_size', 27, 'must hold a whole digit, at least 28 pixels, got 27'),
+        ('distractor_size', 29, 'cut from a digit and must be 1 to 28 pixels, got 29'),
+        ('distractor_size', 0, 'cut from a digit and must be 1 to 28 pixels, got 0'),
+        ('num_distractors', -1, 'must be at least 0, got -1'),
+        ('seed', -2, 'must be at least 0, got -2'),
+    ],
+)
 def test_an_option_out_of_range_is_named(mnist_root, option, value, message):
     with pytest.raises(ValueError, match=rf'ClutteredMNIST\({option}=...\).*{message}'):
         ClutteredMNIST(data_root=mnist_root, **{option: value})
@@ -186,9 +206,11 @@ def test_the_root_may_be_in_ones_home(mnist_root, monkeypatch):
 
 
 def test_missing_mnist_is_named_with_the_tool_that_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError,
-                       match=f'The MNIST file {tmp_path}/train-images-idx3-ubyte is missing; run '
-                             f'`python .*prepare_mnist.py --out {tmp_path}`'):
+    with pytest.raises(
+        FileNotFoundError,
+        match=f'The MNIST file {tmp_path}/train-images-idx3-ubyte is missing; run '
+        f'`python .*prepare_mnist.py --out {tmp_path}`',
+    ):
         ClutteredMNIST(data_root=str(tmp_path))
 
 
@@ -205,8 +227,10 @@ def test_corrupt_mnist_is_named(tmp_path, mnist_root, harm):
     else:
         content.append(0)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=f'The MNIST file {path} is corrupt: it is not an idx file '
-                                         'of 10000×28×28 bytes; run'):
+    with pytest.raises(
+        ValueError,
+        match=f'The MNIST file {path} is corrupt: it is not an idx file of 10000×28×28 bytes; run',
+    ):
         ClutteredMNIST(data_root=str(tmp_path), split='test')
 
 
@@ -224,7 +248,7 @@ def test_a_label_that_is_no_digit_is_named(tmp_path, mnist_root):
 class Draws:
     """A generator that draws what it was told."""
 
-    def __init__(self, uniform=0., normal=0.):
+    def __init__(self, uniform=0.0, normal=0.0):
         self.drawn = dict(uniform=uniform, normal=normal)
 
     def uniform(self, low, high, size):
@@ -238,7 +262,7 @@ class Draws:
 
 def test_a_warp_takes_pixels_from_where_its_matrix_and_displacements_say(mnist_root):
     digit = digits_of(mnist_root, 'train', 60000)[4]
-    np.testing.assert_array_equal(warp(digit, .1, .1, Draws()), digit)
+    np.testing.assert_array_equal(warp(digit, 0.1, 0.1, Draws()), digit)
     quarter = Draws(uniform=[[-1, 1], [-1, -1]])  # with the identity a turn by 90°
     np.testing.assert_array_equal(warp(digit, 1, 0, quarter), np.rot90(digit))
     moved = warp(digit, 0, 1, Draws(normal=[3, -2]))  # looks to the right and up
@@ -250,7 +274,7 @@ def test_half_of_the_digits_are_warped_in_place_and_as_clutter_anew_each_epoch(m
     def build(**options):
         return ClutteredMNIST(data_root=mnist_root, split='val', regenerate=True, **options)
 
-    plain, warped = build(num_distractors=0), build(num_distractors=0, affine=.15, elastic=.5)
+    plain, warped = build(num_distractors=0), build(num_distractors=0, affine=0.15, elastic=0.5)
     changed = []
     for index in range(400):
         one, other = plain[index], warped[index]
@@ -262,7 +286,7 @@ def test_half_of_the_digits_are_warped_in_place_and_as_clutter_anew_each_epoch(m
         assert not differs.any()
     assert 150 < sum(changed) < 250
     before = [warped[index]['img'] for index in range(20)]
-    again = build(num_distractors=0, affine=.15, elastic=.5)
+    again = build(num_distractors=0, affine=0.15, elastic=0.5)
     for index in range(20):
         np.testing.assert_array_equal(again[index]['img'], before[index])
     warped.set_epoch(1)
@@ -271,12 +295,12 @@ def test_half_of_the_digits_are_warped_in_place_and_as_clutter_anew_each_epoch(m
     assert first != changed[:20]
 
     # Nearly all images have a fragment of a digit that is.
-    plain, warped = build(), build(affine=.15)
+    plain, warped = build(), build(affine=0.15)
     assert 45 < sum((plain[index]['img'] != warped[index]['img']).any() for index in range(50))
 
 
 @pytest.mark.parametrize('option', ['affine', 'elastic'])
-@pytest.mark.parametrize('value', [-.1, float('nan'), float('inf')])
+@pytest.mark.parametrize('value', [-0.1, float('nan'), float('inf')])
 def test_a_warp_that_is_no_size_is_refused(mnist_root, option, value):
     with pytest.raises(ValueError, match=rf'ClutteredMNIST\({option}=...\) must be a finite'):
         ClutteredMNIST(data_root=mnist_root, **{option: value})

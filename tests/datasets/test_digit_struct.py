@@ -13,8 +13,12 @@ from mmdcn.datasets.digit_struct import DigitStructError, load_digit_struct, rea
 
 from .digit_structs import number, write_digit_struct
 
-NUMBERS = {'1.png': number('19', 246, 77, 81, 219), '2.png': number('3'),
-           '10.png': number('205', -2, -1.5), 'long_name.png': number('012345')}
+NUMBERS = {
+    '1.png': number('19', 246, 77, 81, 219),
+    '2.png': number('3'),
+    '10.png': number('205', -2, -1.5),
+    'long_name.png': number('012345'),
+}
 
 # The fragment of SVHN's training split, where the variable names its folder.
 REAL = [Path(os.environ['SVHN_ROOT'])] if os.environ.get('SVHN_ROOT') else []
@@ -25,8 +29,10 @@ def held(struct):
     found = {}
     for place, name in enumerate(struct.names):
         span = slice(struct.offsets[place], struct.offsets[place + 1])
-        found[name.decode()] = [(label or 10, *box) for label, box in zip(
-            struct.labels[span].tolist(), struct.boxes[span].tolist())]
+        found[name.decode()] = [
+            (label or 10, *box)
+            for label, box in zip(struct.labels[span].tolist(), struct.boxes[span].tolist())
+        ]
     return found
 
 
@@ -39,8 +45,11 @@ def slowly_read(path):
             fields = []
             for key in ('label', 'left', 'top', 'width', 'height'):
                 field = file[bbox][key]
-                fields.append([file[ref][0, 0] for ref in field[:, 0]]
-                              if field.dtype == h5py.ref_dtype else [field[0, 0]])
+                fields.append(
+                    [file[ref][0, 0] for ref in field[:, 0]]
+                    if field.dtype == h5py.ref_dtype
+                    else [field[0, 0]]
+                )
             found[''.join(map(chr, file[name][:, 0]))] = list(zip(*fields))
     return found
 
@@ -81,10 +90,18 @@ def test_the_first_training_image_shows_19(root, made):
         assert struct.boxes[:2].tolist() == [[246, 77, 81, 219], [323, 81, 96, 219]]
 
 
-@given(st.dictionaries(
-    st.integers(0, 10**6).map('{}.png'.format),
-    st.lists(st.tuples(st.integers(1, 10), *[st.integers(-50, 5000).map(float)] * 4),
-             min_size=1, max_size=8), min_size=1, max_size=6))
+@given(
+    st.dictionaries(
+        st.integers(0, 10**6).map('{}.png'.format),
+        st.lists(
+            st.tuples(st.integers(1, 10), *[st.integers(-50, 5000).map(float)] * 4),
+            min_size=1,
+            max_size=8,
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
 @settings(max_examples=25, deadline=None)
 def test_any_file_of_this_layout_is_read_back(tmp_path_factory, numbers):
     path = write_digit_struct(tmp_path_factory.mktemp('any') / 'digitStruct.mat', numbers)
@@ -126,13 +143,16 @@ def test_mutated_bytes_are_read_or_refused_in_one_way(tmp_path_factory, sound, c
     assert outcome(path) in (0, 1)
 
 
-@pytest.mark.parametrize('share', [0, .001, .1, .5, .9, .999])
+@pytest.mark.parametrize('share', [0, 0.001, 0.1, 0.5, 0.9, 0.999])
 def test_a_cut_file_is_refused_in_one_sentence(tmp_path, sound, share):
     path = tmp_path / 'digitStruct.mat'
-    path.write_bytes(sound[:int(share * len(sound))])
-    with pytest.raises(DigitStructError, match=f'^{path} is cut or corrupt, or not the '
-                                               r'digitStruct.mat of SVHN \([^\n]*\); extract it '
-                                               r'again from [^\n]*full numbers\.$'):
+    path.write_bytes(sound[: int(share * len(sound))])
+    with pytest.raises(
+        DigitStructError,
+        match=f'^{path} is cut or corrupt, or not the '
+        r'digitStruct.mat of SVHN \([^\n]*\); extract it '
+        r'again from [^\n]*full numbers\.$',
+    ):
         load_digit_struct(str(path))
     assert os.listdir(tmp_path) == ['digitStruct.mat']
 
@@ -141,14 +161,19 @@ def test_the_cropped_digits_are_named(tmp_path):
     path = tmp_path / 'digitStruct.mat'
     header = b'MATLAB 5.0 MAT-file, Platform: GLNXA64'.ljust(124) + b'\x00\x01IM'
     path.write_bytes(header + bytes(99))
-    with pytest.raises(DigitStructError, match=f'{path} is of the MATLAB v5 format, such as the '
-                                               'cropped digits .*, but the full numbers are'):
+    with pytest.raises(
+        DigitStructError,
+        match=f'{path} is of the MATLAB v5 format, such as the '
+        'cropped digits .*, but the full numbers are',
+    ):
         load_digit_struct(str(path))
 
 
 def test_a_missing_file_is_named_with_the_tool_that_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match=f'The SVHN file {tmp_path}/digitStruct.mat is '
-                                                'missing; run `python .*prepare_svhn.py'):
+    with pytest.raises(
+        FileNotFoundError,
+        match=f'The SVHN file {tmp_path}/digitStruct.mat is missing; run `python .*prepare_svhn.py',
+    ):
         load_digit_struct(str(tmp_path / 'digitStruct.mat'))
 
 
@@ -218,21 +243,24 @@ def harmed_twice(file):
     file['digitStruct/name'][0, 0] = file['digitStruct/name'][1, 0]
 
 
-@pytest.mark.parametrize('harm, what', [
-    (harmed_struct, 'it holds no struct digitStruct'),
-    (harmed_names, 'name is missing'),
-    (harmed_lengths, 'it has 2 names but 4 bboxes'),
-    (harmed_kind, 'name holds no references'),
-    (harmed_null, 'a reference leads nowhere'),
-    (harmed_turned, 'a reference leads nowhere or to another kind'),
-    (harmed_label, 'it has the label 11, but labels are 1 to 10'),
-    (harmed_fraction, 'it has the label 1.5, but labels are 1 to 10'),
-    (harmed_box, 'it has a box outside of any image'),
-    (harmed_huge, r'left of 2.png has the shape \(1125899906842624, 1\)'),
-    (harmed_unequal, 'the fields of 2.png differ in length'),
-    (harmed_folder, "'../..' is not the name of an image"),
-    (harmed_twice, 'an image is listed twice'),
-])
+@pytest.mark.parametrize(
+    'harm, what',
+    [
+        (harmed_struct, 'it holds no struct digitStruct'),
+        (harmed_names, 'name is missing'),
+        (harmed_lengths, 'it has 2 names but 4 bboxes'),
+        (harmed_kind, 'name holds no references'),
+        (harmed_null, 'a reference leads nowhere'),
+        (harmed_turned, 'a reference leads nowhere or to another kind'),
+        (harmed_label, 'it has the label 11, but labels are 1 to 10'),
+        (harmed_fraction, 'it has the label 1.5, but labels are 1 to 10'),
+        (harmed_box, 'it has a box outside of any image'),
+        (harmed_huge, r'left of 2.png has the shape \(1125899906842624, 1\)'),
+        (harmed_unequal, 'the fields of 2.png differ in length'),
+        (harmed_folder, "'../..' is not the name of an image"),
+        (harmed_twice, 'an image is listed twice'),
+    ],
+)
 def test_a_file_of_another_layout_is_refused_with_what_is_wrong(made, harm, what):
     with h5py.File(made, 'r+') as file:
         harm(file)
@@ -269,8 +297,10 @@ def test_an_index_of_an_older_layout_is_made_again(made, parses, monkeypatch):
     assert len(parses) == 2
 
 
-@given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=20),
-       st.floats(.2, 1))
+@given(
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=20),
+    st.floats(0.2, 1),
+)
 @settings(max_examples=60, deadline=None)
 def test_a_broken_index_never_changes_what_is_read(tmp_path_factory, sound, changes, share):
     path = tmp_path_factory.mktemp('broken') / 'digitStruct.mat'
@@ -280,7 +310,7 @@ def test_a_broken_index_never_changes_what_is_read(tmp_path_factory, sound, chan
     content = bytearray(index.read_bytes())
     for place, value in changes:
         content[int(place * (len(content) - 1))] = value
-    index.write_bytes(content[:int(share * len(content))])
+    index.write_bytes(content[: int(share * len(content))])
     assert held(load_digit_struct(str(path))) == NUMBERS
 
 

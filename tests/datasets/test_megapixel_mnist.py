@@ -35,7 +35,7 @@ def windows(sample):
 
 def label_of(window, digits, labels) -> int:
     """The label of the digit of MNIST that a window shows."""
-    place, = np.flatnonzero((digits == window).all(axis=(1, 2)))[:1]
+    (place,) = np.flatnonzero((digits == window).all(axis=(1, 2)))[:1]
     return labels[place]
 
 
@@ -58,8 +58,9 @@ def test_the_label_is_that_of_the_first_three_digits_and_of_no_other(splits, mni
         assert same == [True, True, True, False, False]
 
 
-@pytest.mark.parametrize('split, first, last', [
-    ('train', 0, 55000), ('val', 55000, 60000), ('trainval', 0, 60000)])
+@pytest.mark.parametrize(
+    'split, first, last', [('train', 0, 55000), ('val', 55000, 60000), ('trainval', 0, 60000)]
+)
 def test_digits_are_those_of_the_split(splits, mnist_root, split, first, last):
     digits = {digit.tobytes() for digit in digits_of(mnist_root, 'train', 60000)[first:last]}
     for index in range(20):
@@ -109,10 +110,11 @@ def test_as_many_pieces_of_noise_as_asked_for(mnist_root):
     for number in (10, 20, 50):
         dataset = MegapixelMNIST(data_root=mnist_root, split='test', num_noise=number)
         clean = MegapixelMNIST(data_root=mnist_root, split='test', num_noise=0)
-        sums[number] = np.mean([dataset[i]['img'].astype(int).sum() - clean[i]['img'].sum()
-                                for i in range(12)])
-    assert sums[20] / sums[10] == pytest.approx(2, rel=.1)
-    assert sums[50] / sums[10] == pytest.approx(5, rel=.1)
+        sums[number] = np.mean(
+            [dataset[i]['img'].astype(int).sum() - clean[i]['img'].sum() for i in range(12)]
+        )
+    assert sums[20] / sums[10] == pytest.approx(2, rel=0.1)
+    assert sums[50] / sums[10] == pytest.approx(5, rel=0.1)
 
 
 def test_a_pattern_is_two_straight_lines(splits):
@@ -125,9 +127,12 @@ def test_a_pattern_is_two_straight_lines(splits):
 def left_over(rows, columns) -> int:
     """Pixels that are near neither of the two lines from the upper corners that fit best."""
     angles = np.linspace(0, np.pi / 2.5, 400)[:, None]
-    distances = np.concatenate([
-        np.abs(np.sin(angles) * rows - np.cos(angles) * across)
-        for across in (columns, 27 - columns)])  # of each pixel from each line
+    distances = np.concatenate(
+        [
+            np.abs(np.sin(angles) * rows - np.cos(angles) * across)
+            for across in (columns, 27 - columns)
+        ]
+    )  # of each pixel from each line
     near = distances < 1
     first = near[near.sum(axis=1).argmax()]
     second = (near & ~first).sum(axis=1).max()
@@ -147,7 +152,8 @@ def test_lines_cross_their_whole_window(seed, number):
 
 
 def test_patterns_of_a_split_are_50_and_other_than_those_of_another_split_or_seed(
-        splits, mnist_root):
+    splits, mnist_root
+):
     others = [splits[split]._patterns for split in SPLITS]
     others.append(small(mnist_root, split='train', seed=1)._patterns)
     assert all(len(patterns) == 50 for patterns in others)
@@ -175,7 +181,8 @@ def test_the_images_of_the_papers_protocol_never_change(mnist_root):
         for index in range(4):
             digest.update(dataset[index]['img'].tobytes())
     assert digest.hexdigest() == (
-        'ce44e0f93eaa2ac9ae8a846dc218228c2007c2302efdc4db4376e0fbe2995eec')
+        'ce44e0f93eaa2ac9ae8a846dc218228c2007c2302efdc4db4376e0fbe2995eec'
+    )
 
 
 def test_drawn_anew_an_image_keeps_its_label_and_changes_all_else(mnist_root):
@@ -202,8 +209,14 @@ def test_images_are_the_same_for_0_1_and_4_workers(mnist_root, regenerate):
     epochs = {}
     for workers in (0, 1, 4):
         dataset = small(mnist_root, split='test', indices=32, regenerate=regenerate)
-        loader = DataLoader(dataset, batch_size=8, num_workers=workers, shuffle=True,
-                            persistent_workers=workers > 0, collate_fn=list)
+        loader = DataLoader(
+            dataset,
+            batch_size=8,
+            num_workers=workers,
+            shuffle=True,
+            persistent_workers=workers > 0,
+            collate_fn=list,
+        )
         epochs[workers] = []
         for epoch in range(2):
             dataset.set_epoch(epoch)
@@ -212,27 +225,33 @@ def test_images_are_the_same_for_0_1_and_4_workers(mnist_root, regenerate):
         for expected, made in zip(epochs[0], epochs[workers]):
             assert made.keys() == expected.keys()
             assert all(np.array_equal(made[key], expected[key]) for key in made)
-    changed = [not np.array_equal(image, epochs[4][1][key])
-               for key, image in epochs[4][0].items()]
+    changed = [not np.array_equal(image, epochs[4][1][key]) for key, image in epochs[4][0].items()]
     assert all(changed) if regenerate else not any(changed)
 
 
 def test_images_are_the_same_in_another_process(splits, mnist_root):
-    printed = run_python('-c', f"""
+    printed = run_python(
+        '-c',
+        f"""
 import mmdcn.datasets, hashlib
 dataset = mmdcn.datasets.MegapixelMNIST(data_root={mnist_root!r}, split='val', canvas_size=200,
                                         num_noise=4)
 print('digest', hashlib.md5(dataset[123]['img'].tobytes()).hexdigest())
-""", PYTHONHASHSEED='77')
+""",
+        PYTHONHASHSEED='77',
+    )
     assert hashlib.md5(splits['val'][123]['img'].tobytes()).hexdigest() in printed
 
 
-@pytest.mark.parametrize('option, value, message', [
-    ('split', 'training', r"one of \['train', 'val', 'trainval', 'test'\], got 'training'"),
-    ('canvas_size', 139, 'must hold five digits .*, at least 140 pixels, got 139'),
-    ('num_noise', -1, 'must be at least 0, got -1'),
-    ('seed', -2, 'must be at least 0, got -2'),
-])
+@pytest.mark.parametrize(
+    'option, value, message',
+    [
+        ('split', 'training', r"one of \['train', 'val', 'trainval', 'test'\], got 'training'"),
+        ('canvas_size', 139, 'must hold five digits .*, at least 140 pixels, got 139'),
+        ('num_noise', -1, 'must be at least 0, got -1'),
+        ('seed', -2, 'must be at least 0, got -2'),
+    ],
+)
 def test_an_option_out_of_range_is_named(mnist_root, option, value, message):
     with pytest.raises(ValueError, match=rf'MegapixelMNIST\({option}=...\).*{message}'):
         MegapixelMNIST(data_root=mnist_root, **{option: value})

@@ -29,12 +29,14 @@ def test_a_picture_depends_on_seed_subset_and_index_alone(subset):
     again = make_street_number(3, subset, 7)
     assert np.array_equal(first.image, again.image) and first.boxes == again.boxes
     others = [(4, subset, 7), (3, subset, 8), (3, {'train': 'test'}.get(subset, 'train'), 7)]
-    assert all(not np.array_equal(first.image, make_street_number(*other).image)
-               for other in others)
+    assert all(
+        not np.array_equal(first.image, make_street_number(*other).image) for other in others
+    )
 
 
-@given(seed=st.integers(0, 2 ** 32), subset=st.sampled_from(sorted(SUBSETS)),
-       index=st.integers(0, 10 ** 6))
+@given(
+    seed=st.integers(0, 2**32), subset=st.sampled_from(sorted(SUBSETS)), index=st.integers(0, 10**6)
+)
 @settings(max_examples=150, deadline=None)
 def test_boxes_are_whole_inside_and_from_left_to_right(seed, subset, index):
     image, boxes = make_street_number(seed, subset, index)
@@ -64,8 +66,9 @@ def bare(monkeypatch):
         monkeypatch.setattr(scene, 'paint_number', paint)
         return make_street_number(*arguments)
 
-    monkeypatch.setattr(scene, 'paint_street',
-                        lambda rng, size, scale: np.zeros((*size, 3), np.float32))
+    monkeypatch.setattr(
+        scene, 'paint_street', lambda rng, size, scale: np.zeros((*size, 3), np.float32)
+    )
     monkeypatch.setattr(scene, 'paint_clutter', lambda *arguments: None)
     monkeypatch.setattr(scene, 'photograph', lambda rng, image, *rest: image)
     return digit
@@ -115,9 +118,12 @@ def test_train_numbers_fill_the_image_and_test_numbers_are_anywhere():
     for subset in ('train', 'test'):
         pictures = [make_street_number(1, subset, index) for index in range(150)]
         fills[subset] = np.array([boxes[0].height / image.shape[0] for image, boxes in pictures])
-        places[subset] = np.array([
-            (boxes[0].left + boxes[-1].left + boxes[-1].width) / 2 / image.shape[1]
-            for image, boxes in pictures])
+        places[subset] = np.array(
+            [
+                (boxes[0].left + boxes[-1].left + boxes[-1].width) / 2 / image.shape[1]
+                for image, boxes in pictures
+            ]
+        )
     assert (fills['train'] > 0.4).mean() > 0.9
     assert (fills['test'] < 0.4).mean() > 0.2
     assert np.abs(places['train'] - 0.5).max() < 0.25
@@ -125,8 +131,9 @@ def test_train_numbers_fill_the_image_and_test_numbers_are_anywhere():
 
 
 def test_digits_of_test_images_fit_the_window_at_one_of_the_scales():
-    heights = np.array([box.height for index in range(200)
-                        for box in make_street_number(2, 'test', index).boxes])
+    heights = np.array(
+        [box.height for index in range(200) for box in make_street_number(2, 'test', index).boxes]
+    )
     assert (heights >= 14).all() and (heights <= 130).all()
     assert heights.max() > 54 and np.median(heights) < 36
 
@@ -135,8 +142,9 @@ def test_digits_of_test_images_fit_the_window_at_one_of_the_scales():
 def test_digits_stand_off_from_what_is_around_them(monkeypatch, subset):
     seen = []
     stamp = scene.stamp
-    monkeypatch.setattr(scene, 'stamp', lambda *arguments: seen.append(stamp(*arguments)) or
-                        seen[-1])
+    monkeypatch.setattr(
+        scene, 'stamp', lambda *arguments: seen.append(stamp(*arguments)) or seen[-1]
+    )
     contrasts = []
     for index in range(100):
         image, _ = make_street_number(6, subset, index)
@@ -144,15 +152,17 @@ def test_digits_stand_off_from_what_is_around_them(monkeypatch, subset):
         for one in seen[-1]:
             rows, columns = one.cover.shape
             top, left = max(one.top, 0), max(one.left, 0)
-            part = luma[top:one.top + rows, left:one.left + columns]
-            cover = one.cover[top - one.top:, left - one.left:][:part.shape[0], :part.shape[1]]
-            contrasts.append(abs(np.median(part[cover > 0.9 * cover.max()])
-                                 - np.median(part[cover < 0.1])))
+            part = luma[top : one.top + rows, left : one.left + columns]
+            cover = one.cover[top - one.top :, left - one.left :][: part.shape[0], : part.shape[1]]
+            contrasts.append(
+                abs(np.median(part[cover > 0.9 * cover.max()]) - np.median(part[cover < 0.1]))
+            )
     assert np.mean(np.array(contrasts) > 15) > 0.97
 
 
-@pytest.mark.parametrize('font', [*map(fonts.TrueTypeFont, fonts.TRUETYPE), *fonts.STROKES],
-                         ids=str)
+@pytest.mark.parametrize(
+    'font', [*map(fonts.TrueTypeFont, fonts.TRUETYPE), *fonts.STROKES], ids=str
+)
 def test_a_font_draws_ten_different_digits_of_the_asked_height(font):
     masks = [fonts.glyph(font, digit, 54).mask for digit in fonts.DIGITS]
     assert all(40 <= len(mask) <= 76 for mask in masks)  # some 4s reach below the line
@@ -163,11 +173,12 @@ def test_a_font_draws_ten_different_digits_of_the_asked_height(font):
 def test_a_truetype_font_has_the_letters(name):
     font = fonts.TrueTypeFont(name)
     assert len({fonts.glyph(font, letter, 54).mask.tobytes() for letter in fonts.LETTERS}) == len(
-        fonts.LETTERS)
+        fonts.LETTERS
+    )
 
 
-ONE = [DigitBox(30., 5.5, 4., 12., 10.)]
-TWO = [DigitBox(30., 5., 4., 12., 1.), DigitBox(31., 19., 3., 14., 10.)]
+ONE = [DigitBox(30.0, 5.5, 4.0, 12.0, 10.0)]
+TWO = [DigitBox(30.0, 5.0, 4.0, 12.0, 1.0), DigitBox(31.0, 19.0, 3.0, 14.0, 10.0)]
 
 
 def written(path, names=('1.png', '23.png'), boxes=(ONE, TWO)):
@@ -176,8 +187,11 @@ def written(path, names=('1.png', '23.png'), boxes=(ONE, TWO)):
 
 
 def attributes(node):
-    return {name: (value.tobytes().decode() if isinstance(value, np.bytes_) else value.item())
-            for name, value in node.attrs.items() if name not in ('MATLAB_fields', 'H5PATH')}
+    return {
+        name: (value.tobytes().decode() if isinstance(value, np.bytes_) else value.item())
+        for name, value in node.attrs.items()
+        if name not in ('MATLAB_fields', 'H5PATH')
+    }
 
 
 def fields(node):
@@ -202,8 +216,13 @@ def describe(file):
             yield values.dtype, values.shape, dict(values.attrs)
             for reference in values[:, 0] if values.dtype == object else ():
                 value = file[reference]
-                yield (value.dtype, value.shape, attributes(value),
-                       value.attrs['H5PATH'].decode(), value[()].tolist())
+                yield (
+                    value.dtype,
+                    value.shape,
+                    attributes(value),
+                    value.attrs['H5PATH'].decode(),
+                    value[()].tolist(),
+                )
 
 
 def test_the_annotation_file_has_matlabs_structure(tmp_path):
@@ -231,8 +250,10 @@ def test_the_annotation_file_has_matlabs_structure(tmp_path):
             assert two[field].dtype == h5py.ref_dtype and two[field].shape == (2, 1)
             held = [file[reference] for reference in two[field][:, 0]]
             assert [node[()].tolist() for node in held] == [[[value]] for value in values]
-            assert all(node.dtype == np.float64 and attributes(node) == {'MATLAB_class': 'double'}
-                       for node in held)
+            assert all(
+                node.dtype == np.float64 and attributes(node) == {'MATLAB_class': 'double'}
+                for node in held
+            )
 
 
 def test_the_annotation_file_starts_with_matlabs_header(tmp_path):
@@ -283,9 +304,12 @@ def test_an_annotation_file_written_again_has_the_same_content(tmp_path):
             names = [''.join(map(chr, original[name][:, 0])) for name in root['name'][:, 0]]
             boxes = []
             for group in (original[bbox] for bbox in root['bbox'][:, 0]):
-                columns = [[original[one][0, 0] for one in group[field][:, 0]]
-                           if group[field].dtype == object else group[field][:, 0]
-                           for field in FIELDS]
+                columns = [
+                    [original[one][0, 0] for one in group[field][:, 0]]
+                    if group[field].dtype == object
+                    else group[field][:, 0]
+                    for field in FIELDS
+                ]
                 boxes.append([DigitBox(*values) for values in zip(*columns)])
             with written(tmp_path / 'digitStruct.mat', names, boxes) as file:
                 assert list(describe(file)) == list(describe(original))

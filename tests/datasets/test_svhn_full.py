@@ -15,8 +15,13 @@ from mmdcn.registry import DATASETS
 from .digit_structs import number, write_split
 
 REAL = os.environ.get('SVHN_ROOT')
-TRAIN = {'1.png': number('19', 246, 77, 81, 219), '2.png': number('3'), '3.png': number('20517'),
-         '4.png': number('1234567'), '5.png': number('88', left=-3)}
+TRAIN = {
+    '1.png': number('19', 246, 77, 81, 219),
+    '2.png': number('3'),
+    '3.png': number('20517'),
+    '4.png': number('1234567'),
+    '5.png': number('88', left=-3),
+}
 EXTRA = {f'{place}.png': number(str(place)) for place in range(1, 41)}
 
 
@@ -44,8 +49,10 @@ def said(monkeypatch):
 
 
 def paths(dataset):
-    return [os.path.relpath(dataset.get_data_info(place)['img_path'], dataset.data_root)
-            for place in range(len(dataset))]
+    return [
+        os.path.relpath(dataset.get_data_info(place)['img_path'], dataset.data_root)
+        for place in range(len(dataset))
+    ]
 
 
 def test_a_sample_has_the_path_the_digits_their_classes_and_boxes(written):
@@ -74,8 +81,9 @@ def test_numbers_of_one_and_of_five_digits_have_the_outer_length_classes(written
 
 def test_a_longer_number_is_dropped_from_training_and_always_wrong_at_test(written, said):
     assert paths(SVHNFull(data_root=written)) == [f'train/{n}.png' for n in (1, 2, 3, 5)]
-    assert said == ['SVHNFull: 1 of 5 numbers have more than 5 digits; they are dropped from '
-                    'training.']
+    assert said == [
+        'SVHNFull: 1 of 5 numbers have more than 5 digits; they are dropped from training.'
+    ]
     tested = SVHNFull(data_root=written, test_mode=True)
     assert len(tested) == 5
     assert tested[3]['gt_digits'] == (1, 2, 3, 4, 5, 6, 7)
@@ -89,15 +97,19 @@ def test_boxes_that_stick_out_stay_and_those_without_area_go(root, said):
     sample = SVHNFull(data_root=str(root), split='test')[0]
     assert sample['gt_digits'] == (1, 2, 3)
     assert sample['gt_bboxes'].tolist() == [[-3, -2, 897, 8]]
-    assert said == ["SVHNFull: 2 boxes of ['test'] have no area and are left out; their digits "
-                    'stay.']
+    assert said == [
+        "SVHNFull: 2 boxes of ['test'] have no area and are left out; their digits stay."
+    ]
 
 
 def test_splits_are_joined_in_one_order(written):
     one = SVHNFull(data_root=written, split=['train', 'extra'], test_mode=True)
     other = SVHNFull(data_root=written, split=('extra', 'train'), test_mode=True)
-    assert paths(one) == paths(other) == [
-        *(f'train/{name}' for name in TRAIN), *(f'extra/{name}' for name in EXTRA)]
+    assert (
+        paths(one)
+        == paths(other)
+        == [*(f'train/{name}' for name in TRAIN), *(f'extra/{name}' for name in EXTRA)]
+    )
     assert one[5 + 26]['gt_digits'] == (2, 7)
 
 
@@ -123,10 +135,13 @@ def test_the_validation_sample_is_fixed_by_the_seed(written, root):
 def test_missing_images_are_counted_and_named(root, said):
     for name in ('3.png', '5.png'):
         (root / 'train' / name).unlink()
-    what = (f'digitStruct.mat lists 5 images but 2 are missing under {root}/train '
-            r'\(first: 3.png\); ')
-    with pytest.raises(FileNotFoundError, match=f'^{what}extract train.tar.gz again or pass '
-                                                'allow_missing=True$'):
+    what = (
+        f'digitStruct.mat lists 5 images but 2 are missing under {root}/train '
+        r'\(first: 3.png\); '
+    )
+    with pytest.raises(
+        FileNotFoundError, match=f'^{what}extract train.tar.gz again or pass allow_missing=True$'
+    ):
         SVHNFull(data_root=str(root))
     dataset = SVHNFull(data_root=str(root), allow_missing=True)
     assert paths(dataset) == ['train/1.png', 'train/2.png']
@@ -135,8 +150,11 @@ def test_missing_images_are_counted_and_named(root, said):
 
 def test_no_image_left_is_an_error(root):
     write_split(root / 'test', {'1.png': number('123456')})
-    with pytest.raises(ValueError, match=r'No image is left of SVHNFull\(split=.test., '
-                                         rf'part=.all.\) under {root}; extract the archives'):
+    with pytest.raises(
+        ValueError,
+        match=r'No image is left of SVHNFull\(split=.test., '
+        rf'part=.all.\) under {root}; extract the archives',
+    ):
         SVHNFull(data_root=str(root), split='test')
 
 
@@ -145,15 +163,21 @@ def test_a_missing_split_is_named_with_the_tool_that_makes_it(tmp_path):
         SVHNFull(data_root=str(tmp_path), split='extra')
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(split='val'), r"split=...\) must be one of .*, got 'val'"),
-    (dict(split=[]), r'split=...\) must be one of .*, got \[\]'),
-    (dict(split=['train', 'train']), r'split=...\) .* each once, got'),
-    (dict(part='test'), r"part=...\) must be one of \['all', 'train', 'val'\], got 'test'"),
-    (dict(val_size=0), r'val_size=...\) must be at least 1, got 0'),
-    (dict(part='val', val_size=5), r'val_size=...\) must be less than the 5 images of .*, got 5'),
-    (dict(seed=-1), r'seed=...\) must be at least 0, got -1'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(split='val'), r"split=...\) must be one of .*, got 'val'"),
+        (dict(split=[]), r'split=...\) must be one of .*, got \[\]'),
+        (dict(split=['train', 'train']), r'split=...\) .* each once, got'),
+        (dict(part='test'), r"part=...\) must be one of \['all', 'train', 'val'\], got 'test'"),
+        (dict(val_size=0), r'val_size=...\) must be at least 1, got 0'),
+        (
+            dict(part='val', val_size=5),
+            r'val_size=...\) must be less than the 5 images of .*, got 5',
+        ),
+        (dict(seed=-1), r'seed=...\) must be at least 0, got -1'),
+    ],
+)
 def test_an_option_out_of_range_is_named(written, options, message):
     with pytest.raises(ValueError, match=rf'SVHNFull\({message}'):
         SVHNFull(data_root=written, **options)
@@ -182,27 +206,38 @@ def test_a_lazy_dataset_reads_when_it_is_asked_to(written):
 
 def test_an_index_of_many_images_stays_small(tmp_path, monkeypatch):
     images = 100000
-    monkeypatch.setattr(svhn_full, 'load_digit_struct', lambda path: svhn_full.DigitStruct(
-        names=np.array([b'%d.png' % place for place in range(images)]),
-        offsets=np.arange(images + 1), labels=np.ones(images, np.uint8),
-        boxes=np.ones((images, 4), np.float32)))
+    monkeypatch.setattr(
+        svhn_full,
+        'load_digit_struct',
+        lambda path: svhn_full.DigitStruct(
+            names=np.array([b'%d.png' % place for place in range(images)]),
+            offsets=np.arange(images + 1),
+            labels=np.ones(images, np.uint8),
+            boxes=np.ones((images, 4), np.float32),
+        ),
+    )
     monkeypatch.setattr(SVHNFull, '_present', lambda self: np.ones(images, bool))
     dataset = SVHNFull(data_root=str(tmp_path))
     assert len(dataset) == images
     assert len(pickle.dumps(dataset)) < 100 * images  # bytes
 
 
-PIPELINE = [dict(type='LoadGrayscale'), dict(type='Resize', scale=(128, 64)),
-            dict(type='RandomCrop', crop_size=(54, 110)),
-            dict(type='PackInputs', algorithm_keys=('gt_sequence', 'gt_bboxes'))]
+PIPELINE = [
+    dict(type='LoadGrayscale'),
+    dict(type='Resize', scale=(128, 64)),
+    dict(type='RandomCrop', crop_size=(54, 110)),
+    dict(type='PackInputs', algorithm_keys=('gt_sequence', 'gt_bboxes')),
+]
 
 
 @pytest.mark.parametrize('workers', [0, 2])
 def test_training_batches_are_crops_with_their_sequences(written, workers):
-    dataset = DATASETS.build(dict(type='SVHNFull', data_root=written, split='extra',
-                                  pipeline=PIPELINE))
-    batch = next(iter(DataLoader(dataset, batch_size=4, num_workers=workers,
-                                 collate_fn=pseudo_collate)))
+    dataset = DATASETS.build(
+        dict(type='SVHNFull', data_root=written, split='extra', pipeline=PIPELINE)
+    )
+    batch = next(
+        iter(DataLoader(dataset, batch_size=4, num_workers=workers, collate_fn=pseudo_collate))
+    )
     assert all(image.shape == (1, 54, 110) for image in batch['inputs'])
     sequences = torch.stack([sample.gt_sequence for sample in batch['data_samples']])
     assert sequences[:, :2].tolist() == [[0, 1], [0, 2], [0, 3], [0, 4]]
@@ -231,6 +266,9 @@ def test_images_of_the_training_file_load_with_their_numbers(written, tmp_path, 
     if real != 'written':
         assert len(dataset) == sum(path.suffix == '.png' for path in Path(real, 'train').iterdir())
         assert sample['gt_bboxes'].tolist() == [[246, 77, 327, 296], [323, 81, 419, 300]]
-        with pytest.raises(FileNotFoundError, match='lists 39 images but 37 are missing under '
-                                                    r'.*/train \(first: 3.png\); extract train'):
+        with pytest.raises(
+            FileNotFoundError,
+            match='lists 39 images but 37 are missing under '
+            r'.*/train \(first: 3.png\); extract train',
+        ):
             SVHNFull(data_root=str(root))

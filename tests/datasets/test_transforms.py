@@ -24,7 +24,7 @@ def load(path):
 
 def luminance(colours):
     """ITU-R 601-2."""
-    return colours.astype(float) @ [.299, .587, .114]
+    return colours.astype(float) @ [0.299, 0.587, 0.114]
 
 
 def saved(tmp_path, image, suffix='.png', **options):
@@ -78,12 +78,13 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path, suffix):
     wide = RNG.integers(0, 65536, (9, 12)).astype(np.uint16)
     wide[0, :3] = 0, 65535, 32896
     found = load(saved(tmp_path, Image.fromarray(wide), suffix))
-    close(found, wide / 257, by=.501)
+    close(found, wide / 257, by=0.501)
     assert found[0, :3].tolist() == [0, 255, 128]
 
 
 def test_sixteen_bit_colours_are_scaled_not_clipped(tmp_path):
     import cv2
+
     wide = RNG.integers(0, 65536, (9, 12, 3)).astype(np.uint16)
     cv2.imwrite(str(tmp_path / 'image.png'), wide[..., ::-1])
     close(load(tmp_path / 'image.png'), luminance(wide) / 257, by=2)
@@ -106,13 +107,16 @@ def test_an_image_lying_on_its_side_is_turned_as_its_exif_says(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
-@pytest.mark.parametrize('share', [0, .3, .7, .9])
+@pytest.mark.parametrize('share', [0, 0.3, 0.7, 0.9])
 def test_a_cut_image_is_named(tmp_path, suffix, share):
     noise = Image.fromarray(RNG.integers(0, 256, (60, 60, 3), np.uint8))
     path = saved(tmp_path, noise, suffix)
-    path.write_bytes(path.read_bytes()[:int(share * path.stat().st_size)])
-    with pytest.raises(ValueError, match=f'^The image {path} is cut or cannot be read '
-                                         r'\([^\n]*\); replace it, [^\n]*\.$'):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(
+        ValueError,
+        match=f'^The image {path} is cut or cannot be read '
+        r'\([^\n]*\); replace it, [^\n]*\.$',
+    ):
         load(path)
 
 
@@ -141,32 +145,35 @@ def test_a_missing_image_is_named(tmp_path):
         load(tmp_path / '1.png')
 
 
-def upscaled(shape, scale=1., boxes=None):
+def upscaled(shape, scale=1.0, boxes=None):
     results = dict(img=np.zeros(shape, np.uint8), img_shape=shape[:2])
     if boxes is not None:
         results['gt_bboxes'] = torch.tensor(boxes).reshape(-1, 4)
     return UpscaleToCover(size=(54, 110), scale=scale)(results)
 
 
-@pytest.mark.parametrize('shape, scale, expected', [
-    ((350, 741), 1, (350, 741)),
-    ((350, 741), .5, (175, 370)),
-    ((54, 110), 1, (54, 110)),
-    ((54, 110), .5, (54, 110)),
-    ((83, 199), .75, (62, 149)),
-    ((83, 199), .5, (54, 129)),
-    ((30, 30), 1, (110, 110)),
-    ((27, 110), 1, (54, 220)),
-    ((1, 1), 1, (110, 110)),
-    ((1, 300), 1, (54, 16200)),
-    ((300, 1), .5, (33000, 110)),
-])
+@pytest.mark.parametrize(
+    'shape, scale, expected',
+    [
+        ((350, 741), 1, (350, 741)),
+        ((350, 741), 0.5, (175, 370)),
+        ((54, 110), 1, (54, 110)),
+        ((54, 110), 0.5, (54, 110)),
+        ((83, 199), 0.75, (62, 149)),
+        ((83, 199), 0.5, (54, 129)),
+        ((30, 30), 1, (110, 110)),
+        ((27, 110), 1, (54, 220)),
+        ((1, 1), 1, (110, 110)),
+        ((1, 300), 1, (54, 16200)),
+        ((300, 1), 0.5, (33000, 110)),
+    ],
+)
 def test_a_side_short_of_the_size_brings_the_whole_image_up_to_it(shape, scale, expected):
     results = upscaled(shape, scale)
     assert results['img'].shape == results['img_shape'] == expected
 
 
-@given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([1., .75, .5, 1.5]))
+@given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([1.0, 0.75, 0.5, 1.5]))
 @settings(max_examples=60, deadline=None)
 def test_both_sides_reach_the_size_and_the_aspect_stays(height, width, scale):
     results = upscaled((height, width), scale)
@@ -174,11 +181,11 @@ def test_both_sides_reach_the_size_and_the_aspect_stays(height, width, scale):
     assert new_height >= 54 and new_width >= 110
     # One factor for both sides, to the nearest pixel.
     factor = max(Fraction(scale), Fraction(54, height), Fraction(110, width))
-    assert abs(new_height - height * factor) <= .5 and abs(new_width - width * factor) <= .5
+    assert abs(new_height - height * factor) <= 0.5 and abs(new_width - width * factor) <= 0.5
 
 
 def test_boxes_go_with_the_image():
-    results = upscaled((30, 40), boxes=[[10., 5., 20., 15.]])
+    results = upscaled((30, 40), boxes=[[10.0, 5.0, 20.0, 15.0]])
     height, width = results['img'].shape
     assert (height, width) == (82, 110)
     expected = [10 * 110 / 40, 5 * 82 / 30, 20 * 110 / 40, 15 * 82 / 30]
@@ -201,12 +208,18 @@ def test_what_is_bright_on_the_left_stays_there_in_colour_too():
     assert result[:, :50, 1].min() == 200 and result[:, 60:].max() == 0
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(size=(0, 110)), r'size=...\) is a height and a width of at least 1, got \(0, 110\)'),
-    (dict(size=(54, )), r'size=...\) is a height and a width'),
-    (dict(size=(54, 110), scale=0), r'scale=...\) must be above 0, got 0'),
-    (dict(size=(54, 110), interpolation='best'), r"interpolation=...\) must be one of .*'best'"),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(size=(0, 110)), r'size=...\) is a height and a width of at least 1, got \(0, 110\)'),
+        (dict(size=(54,)), r'size=...\) is a height and a width'),
+        (dict(size=(54, 110), scale=0), r'scale=...\) must be above 0, got 0'),
+        (
+            dict(size=(54, 110), interpolation='best'),
+            r"interpolation=...\) must be one of .*'best'",
+        ),
+    ],
+)
 def test_an_option_out_of_range_is_named(options, message):
     with pytest.raises(ValueError, match=rf'UpscaleToCover\({message}'):
         UpscaleToCover(**options)

@@ -5,6 +5,7 @@
 Needs Chromium with its driver: `apt-get install chromium chromium-driver`. Nothing but the page's
 own server can be reached from that browser.
 """
+
 import argparse
 import re
 import shutil
@@ -13,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 from PIL import Image
@@ -46,12 +47,14 @@ class Visit:
     def text(self, part: str) -> str:
         # By script, as a part can be replaced between finding and reading it.
         return self.browser.execute_script(
-            'return document.getElementById(arguments[0])?.innerText ?? ""', part)
+            'return document.getElementById(arguments[0])?.innerText ?? ""', part
+        )
 
     def picture(self) -> str:
         """Where the drawn picture is; another one, another place."""
         return self.browser.execute_script(
-            'return document.querySelector("#picture img")?.src ?? ""')
+            'return document.querySelector("#picture img")?.src ?? ""'
+        )
 
     def see_another_picture(self, than: str) -> None:
         self.wait_until(lambda: self.picture() not in ('', than), 'The picture never changed.')
@@ -116,8 +119,10 @@ def a_drawn_digit_is_recognised(visit: Visit) -> None:
     # The board takes no strokes before it is laid out, and the same stroke again does no harm.
     visit.wait_until(stroke, 'The board takes no strokes.')
     visit.see('labels', '1 - one')
-    visit.wait_until(lambda: max(map(int, re.findall(r'(\d+)%', visit.text('labels')))) > 50,
-                     'It is not sure of a plain stroke.')
+    visit.wait_until(
+        lambda: max(map(int, re.findall(r'(\d+)%', visit.text('labels')))) > 50,
+        'It is not sure of a plain stroke.',
+    )
 
 
 def an_upload_is_looked_at_in_its_own_size(visit: Visit) -> None:
@@ -126,27 +131,40 @@ def an_upload_is_looked_at_in_its_own_size(visit: Visit) -> None:
         path = Path(folder, 'upload.png')
         Image.fromarray(np.full((111, 203), 90, np.uint8)).save(path)
         upload = WebDriverWait(visit.browser, PATIENCE).until(
-            lambda browser: browser.find_element(By.CSS_SELECTOR, '#image input[type=file]'))
+            lambda browser: browser.find_element(By.CSS_SELECTOR, '#image input[type=file]')
+        )
         upload.send_keys(str(path))
         visit.see('cost', f'3 of {26 * 49} cells')  # of 11 pixels, 4 from one to the next
 
 
-STEPS = (first_sight, fewer_patches_cost_less, a_threshold_above_the_entropy_takes_no_patches,
-         another_test_image_is_another_picture, a_drawn_digit_is_recognised,
-         an_upload_is_looked_at_in_its_own_size)
+STEPS = (
+    first_sight,
+    fewer_patches_cost_less,
+    a_threshold_above_the_entropy_takes_no_patches,
+    another_test_image_is_another_picture,
+    a_drawn_digit_is_recognised,
+    an_upload_is_looked_at_in_its_own_size,
+)
 
 
 def open_browser(folder: str) -> webdriver.Chrome:
     found = {name: shutil.which(name) for name in ('chromium', 'chromedriver')}
     missing = [name for name, path in found.items() if path is None]
     if missing:
-        raise SystemExit(f'{" and ".join(missing)} not found: the test of the page needs '
-                         '`apt-get install chromium chromium-driver`.')
+        raise SystemExit(
+            f'{" and ".join(missing)} not found: the test of the page needs '
+            '`apt-get install chromium chromium-driver`.'
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = found['chromium']
-    for argument in ('--headless=new', '--no-sandbox', '--disable-dev-shm-usage',
-                     '--window-size=1300,1000', f'--user-data-dir={folder}',
-                     '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1'):
+    for argument in (
+        '--headless=new',
+        '--no-sandbox',
+        '--disable-dev-shm-usage',
+        '--window-size=1300,1000',
+        f'--user-data-dir={folder}',
+        '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+    ):
         options.add_argument(argument)
     options.set_capability('goog:loggingPrefs', dict(browser='ALL'))
     return webdriver.Chrome(options, Service(found['chromedriver']))
@@ -158,22 +176,24 @@ def wait_for_page(port: int, server: subprocess.Popen) -> None:
         with socket.socket() as probe:
             if probe.connect_ex(('127.0.0.1', port)) == 0:
                 return
-        time.sleep(.2)
+        time.sleep(0.2)
     raise SystemExit('tools/demo_app.py serves no page.')
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--screenshot', type=Path, metavar='FILE.png',
-                        help='write what is to be seen at first')
+    parser.add_argument(
+        '--screenshot', type=Path, metavar='FILE.png', help='write what is to be seen at first'
+    )
     args = parser.parse_args()
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         browser = open_browser(folder)
-        server = subprocess.Popen([sys.executable, 'tools/demo_app.py', '--port', str(port)],
-                                  cwd=ROOT)
+        server = subprocess.Popen(
+            [sys.executable, 'tools/demo_app.py', '--port', str(port)], cwd=ROOT
+        )
         try:
             wait_for_page(port, server)
             browser.get(f'http://127.0.0.1:{port}')
@@ -184,8 +204,11 @@ def main() -> None:
                 if args.screenshot:
                     name = args.screenshot.stem if step is STEPS[0] else step.__name__
                     browser.save_screenshot(str(args.screenshot.with_stem(name)))
-            errors = [entry['message'] for entry in browser.get_log('browser')
-                      if entry['level'] == 'SEVERE']
+            errors = [
+                entry['message']
+                for entry in browser.get_log('browser')
+                if entry['level'] == 'SEVERE'
+            ]
             if errors:
                 raise SystemExit('The page has errors:\n' + '\n'.join(errors))
         finally:

@@ -1,4 +1,5 @@
 """Graphs in ONNX Runtime beside the models in PyTorch; tests/tools has Cluttered MNIST's DCN."""
+
 from types import SimpleNamespace
 
 import onnx_ir
@@ -41,8 +42,10 @@ def svhn(tmp_path_factory):
     return exported(dcn, tmp_path_factory.mktemp('svhn') / 'dcn.onnx', 108, 220)
 
 
-@pytest.mark.parametrize('number, height, width', [
-    (1, 54, 110), (1, 70, 142), (2, 108, 220), (3, 101, 187), (1, 150, 111)])
+@pytest.mark.parametrize(
+    'number, height, width',
+    [(1, 54, 110), (1, 70, 142), (2, 108, 220), (3, 101, 187), (1, 150, 111)],
+)
 def test_the_sequence_dcn_answers_as_in_pytorch(svhn, number, height, width):
     dcn, path = svhn
     images = raw(number, height, width)
@@ -62,25 +65,44 @@ def test_an_image_smaller_than_the_tower_takes_is_refused(svhn):
 
 
 def test_a_coarse_tower_sees_the_same_small_image_of_any_size(tmp_path):
-    dcn, path = exported(build_dcn(
-        coarse_scale=.25, patch_extractor=dict(stride=16, offset=15),
-        data_preprocessor=dict(type='LateNormalization', **GREY)).eval(),
-        tmp_path / 'dcn.onnx', 256, 320)
+    dcn, path = exported(
+        build_dcn(
+            coarse_scale=0.25,
+            patch_extractor=dict(stride=16, offset=15),
+            data_preprocessor=dict(type='LateNormalization', **GREY),
+        ).eval(),
+        tmp_path / 'dcn.onnx',
+        256,
+        320,
+    )
     for height, width in ((256, 320), (261, 343)):  # the scale divides the first only
         images = raw(2, height, width)
         assert_a_dcn_agrees(in_onnx_runtime(path, images), dcn, images)
 
 
-@pytest.mark.parametrize('backbone, head', [
-    (dict(type='ClutteredMNISTFine', in_channels=3),
-     dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24)),
-    (dict(type='SVHNFine', in_channels=3, width=1 / 32),
-     dict(type='SequenceHead', in_channels=32, window=(6, 13), pooling='inverse_entropy'))],
-    ids=['classes', 'sequence'])
+@pytest.mark.parametrize(
+    'backbone, head',
+    [
+        (
+            dict(type='ClutteredMNISTFine', in_channels=3),
+            dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+        ),
+        (
+            dict(type='SVHNFine', in_channels=3, width=1 / 32),
+            dict(type='SequenceHead', in_channels=32, window=(6, 13), pooling='inverse_entropy'),
+        ),
+    ],
+    ids=['classes', 'sequence'],
+)
 def test_a_classifier_of_one_tower_answers_as_in_pytorch(backbone, head, tmp_path):
-    model = MODELS.build(dict(
-        type='ImageClassifier', backbone=backbone, head=head, data_preprocessor=dict(
-            mean=[1., 20., 3.], std=[40., 50., 60.], to_rgb=True))).eval()
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=backbone,
+            head=head,
+            data_preprocessor=dict(mean=[1.0, 20.0, 3.0], std=[40.0, 50.0, 60.0], to_rgb=True),
+        )
+    ).eval()
     stir_statistics(model)
     _, path = exported(model, tmp_path / 'tower.onnx', 108, 220, 3)
     for size in ((1, 54, 110), (3, 67, 133)):
@@ -90,7 +112,9 @@ def test_a_classifier_of_one_tower_answers_as_in_pytorch(backbone, head, tmp_pat
             logits = model(model.data_preprocessor(dict(inputs=images))['inputs'])
         torch.testing.assert_close(found, logits, rtol=0, atol=1e-4)
         assert (name, [name for name, _ in more]) in (
-            ('logits', []), ('log_probabilities', ['sequence']))
+            ('logits', []),
+            ('log_probabilities', ['sequence']),
+        )
 
 
 def test_a_graph_of_other_weights_is_told_from_the_model(svhn):
@@ -119,7 +143,7 @@ def test_cells_that_are_less_salient_are_a_difference_and_equally_salient_ones_a
     dcn = build_dcn(selector=dict(k=2)).eval()
     dcn.saliency = Plateau()
     images = raw(1, 100, 100)
-    for cells, difference in (([0, 1], 0), ([1, 0], 0), ([2, 0], 0), ([0, 3], .5)):
+    for cells, difference in (([0, 1], 0), ([1, 0], 0), ([2, 0], 0), ([0, 3], 0.5)):
         looking = build_dcn(selector=dict(k=4)).eval()
         looking.load_state_dict(dcn.state_dict())
         looking.saliency, looking.selector = dcn.saliency, Given([cells])
@@ -132,13 +156,12 @@ class Plateau(torch.nn.Module):
     """Three cells are equally salient, the others half as much."""
 
     def forward(self, coarse, head, data_samples=None):
-        saliency = torch.full_like(coarse[:, 0], .5)
+        saliency = torch.full_like(coarse[:, 0], 0.5)
         saliency.flatten(1)[:, :3] = 1
         return Measured(saliency)
 
 
 class Given(torch.nn.Module):
-
     def __init__(self, cells):
         super().__init__()
         self.cells = torch.tensor(cells)
@@ -147,14 +170,30 @@ class Given(torch.nn.Module):
         return self.cells
 
 
-@pytest.mark.parametrize('parts, message', [
-    (dict(saliency=dict(type='RandomCells')), 'RandomCells draws at random, which no graph of an '
-                                              'image alone does: choose another saliency.'),
-    (dict(saliency=dict(type='OracleCells', patch_extractor=dict(
-        type='PatchExtractor', size=14, stride=4))), 'OracleCells reads the true boxes'),
-    (dict(selector=dict(type='EntropySelector', k=8, threshold=.1)),
-     'EntropySelector may choose another number of patches for each image, which the graph has no '
-     'room for: choose TopKSelector.')])
+@pytest.mark.parametrize(
+    'parts, message',
+    [
+        (
+            dict(saliency=dict(type='RandomCells')),
+            'RandomCells draws at random, which no graph of an '
+            'image alone does: choose another saliency.',
+        ),
+        (
+            dict(
+                saliency=dict(
+                    type='OracleCells',
+                    patch_extractor=dict(type='PatchExtractor', size=14, stride=4),
+                )
+            ),
+            'OracleCells reads the true boxes',
+        ),
+        (
+            dict(selector=dict(type='EntropySelector', k=8, threshold=0.1)),
+            'EntropySelector may choose another number of patches for each image, which the graph has no '
+            'room for: choose TopKSelector.',
+        ),
+    ],
+)
 def test_a_part_that_no_graph_can_hold_is_named(parts, message):
     dcn = build_dcn()
     for name, part in parts.items():

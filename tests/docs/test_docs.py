@@ -1,8 +1,10 @@
 """Runs what the pages of docs/ show, and looks for what they name."""
+
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,11 +15,17 @@ from ..tools.running import run_tool
 
 PAGES = sorted((ROOT / 'docs').glob('*.md'))
 BLOCK = re.compile(
-    r'(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>python|bash)\n(?P<text>.*?)```', re.DOTALL)
+    r'(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>python|bash)\n(?P<text>.*?)```', re.DOTALL
+)
 # What is changed in a page before it is run, for the sake of time.
-QUICKER = {'ten_minutes.md': {
-    'max_epochs=20': 'max_epochs=1', 'T_max=20': 'T_max=1', 'epoch_20.pth': 'epoch_1.pth',
-    'scale=(512, 384)': 'scale=(128, 96)'}}
+QUICKER = {
+    'ten_minutes.md': {
+        'max_epochs=20': 'max_epochs=1',
+        'T_max=20': 'T_max=1',
+        'epoch_20.pth': 'epoch_1.pth',
+        'scale=(512, 384)': 'scale=(128, 96)',
+    }
+}
 
 
 class Block(NamedTuple):
@@ -58,7 +66,7 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     names = {'__name__': '__main__'}
     for block in blocks(page):
         if block.mark.startswith('file: '):
-            Path(block.mark[len('file: '):]).write_text(block.text, encoding='utf-8')
+            Path(block.mark[len('file: ') :]).write_text(block.text, encoding='utf-8')
         elif block.language == 'python':
             exec(compile('\n' * block.line + block.text, str(page), 'exec'), names)
         else:
@@ -104,8 +112,12 @@ def test_files_that_a_page_names_hold_what_it_says_of_them():
                 assert list(ROOT.glob(file)), file
             if not line.startswith('|') or not files:
                 continue
-            sources = '\n'.join(path.read_text(encoding='utf-8') for file in files
-                                for path in ROOT.glob(file) if path.is_file())
+            sources = '\n'.join(
+                path.read_text(encoding='utf-8')
+                for file in files
+                for path in ROOT.glob(file)
+                if path.is_file()
+            )
             for name in re.findall(r'`([A-Za-z_]\w*)(?:\(\))?`', line):
                 assert re.search(rf'\b{name}\b', sources), f'{name} in {files}'
                 seen += 1

@@ -1,4 +1,5 @@
 """Mixed precision: what stays in float32, and that it learns as much."""
+
 import pytest
 import torch
 from torch import nn
@@ -12,16 +13,22 @@ DTYPES = ['bfloat16', 'float16']
 
 
 def wrap(model: nn.Module, **options):
-    return OPTIM_WRAPPERS.build(dict(
-        type='CPUAmpOptimWrapper', optimizer=torch.optim.SGD(model.parameters(), lr=1.), **options))
+    return OPTIM_WRAPPERS.build(
+        dict(
+            type='CPUAmpOptimWrapper',
+            optimizer=torch.optim.SGD(model.parameters(), lr=1.0),
+            **options,
+        )
+    )
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('name', ['EntropyGradient', 'ClassActivation', 'InverseEntropy',
-                                  'ActivationNorm'])
+@pytest.mark.parametrize(
+    'name', ['EntropyGradient', 'ClassActivation', 'InverseEntropy', 'ActivationNorm']
+)
 def test_a_coarse_map_is_asked_in_float32_under_autocast(name, dtype):
     coarse = torch.rand(6, 24, 23, 23)
-    head = (SequenceHead(in_channels=24) if name == 'InverseEntropy' else build_dcn().head)
+    head = SequenceHead(in_channels=24) if name == 'InverseEntropy' else build_dcn().head
     measure, choose = MODELS.build(dict(type=name)), TopKSelector(k=8)
     expected = measure(coarse, head)
     cells = choose(*expected)
@@ -37,10 +44,10 @@ def test_a_coarse_map_is_asked_in_float32_under_autocast(name, dtype):
         assert packed.budgets == choose(*expected).budgets and set(packed.budgets) == {0, 8}
 
 
-@pytest.mark.parametrize('selector', [dict(type='EntropySelector', threshold=100.), dict(k=0)])
+@pytest.mark.parametrize('selector', [dict(type='EntropySelector', threshold=100.0), dict(k=0)])
 @pytest.mark.parametrize('dtype', [None, *DTYPES])
 def test_a_batch_without_a_patch_gives_the_fine_tower_gradients_of_zero(selector, dtype):
-    dcn = build_dcn(selector=selector, hint=dict(loss_weight=.1)).train()
+    dcn = build_dcn(selector=selector, hint=dict(loss_weight=0.1)).train()
     before = {name: value.clone() for name, value in dcn.fine.named_buffers()}
     with torch.autocast('cpu', getattr(torch, dtype or 'float32'), enabled=dtype is not None):
         losses = dcn.loss(torch.rand(3, 1, 100, 100), labelled(3))
@@ -52,17 +59,26 @@ def test_a_batch_without_a_patch_gives_the_fine_tower_gradients_of_zero(selector
 
 
 def test_a_network_learns_in_bfloat16_what_it_learns_in_float32(mnist_root):
-    dataset = DATASETS.build(dict(
-        type='ClutteredMNIST', data_root=mnist_root, indices=32,
-        pipeline=[dict(type='PackInputs', algorithm_keys=('gt_bboxes', ))]))
+    dataset = DATASETS.build(
+        dict(
+            type='ClutteredMNIST',
+            data_root=mnist_root,
+            indices=32,
+            pipeline=[dict(type='PackInputs', algorithm_keys=('gt_bboxes',))],
+        )
+    )
     samples = [dataset[index] for index in range(32)]
-    batch = dict(inputs=torch.stack([sample['inputs'] for sample in samples]),
-                 data_samples=[sample['data_samples'] for sample in samples])
+    batch = dict(
+        inputs=torch.stack([sample['inputs'] for sample in samples]),
+        data_samples=[sample['data_samples'] for sample in samples],
+    )
 
     def final_loss(wrapper: str) -> float:
         torch.manual_seed(0)
-        dcn = build_dcn(hint=dict(loss_weight=.01),
-                        data_preprocessor=dict(mean=[0.], std=[255.], num_classes=10)).train()
+        dcn = build_dcn(
+            hint=dict(loss_weight=0.01),
+            data_preprocessor=dict(mean=[0.0], std=[255.0], num_classes=10),
+        ).train()
         optimizer = torch.optim.Adam(dcn.parameters(), lr=6e-3)
         wrapper = OPTIM_WRAPPERS.build(dict(type=wrapper, optimizer=optimizer))
         losses = [dcn.train_step(batch, wrapper)['loss'].item() for _ in range(25)]
@@ -71,7 +87,7 @@ def test_a_network_learns_in_bfloat16_what_it_learns_in_float32(mnist_root):
 
     full = final_loss('OptimWrapper')
     half = final_loss('CPUAmpOptimWrapper')
-    assert full < .6 and half == pytest.approx(full, rel=.3)
+    assert full < 0.6 and half == pytest.approx(full, rel=0.3)
 
 
 @pytest.mark.parametrize('dtype', [None, *DTYPES])
@@ -85,7 +101,7 @@ def test_autocast_is_in_the_type_asked_for_and_weights_stay_in_float32(dtype):
     assert model.weight.dtype == torch.float32 and model.weight.isfinite().all()
 
 
-@pytest.mark.parametrize('loss_scale', ['dynamic', 8, 8., dict(init_scale=8.)])
+@pytest.mark.parametrize('loss_scale', ['dynamic', 8, 8.0, dict(init_scale=8.0)])
 def test_the_scale_of_the_loss_leaves_the_step_alone(loss_scale):
     model = nn.Linear(3, 2)
     before, inputs = model.weight.detach().clone(), torch.rand(4, 3)
@@ -95,7 +111,7 @@ def test_the_scale_of_the_loss_leaves_the_step_alone(loss_scale):
 
 def test_a_step_that_overflows_is_left_out_and_the_scale_falls():
     model = nn.Linear(3, 2)
-    wrapper, before = wrap(model, loss_scale=dict(init_scale=64.)), model.weight.detach().clone()
+    wrapper, before = wrap(model, loss_scale=dict(init_scale=64.0)), model.weight.detach().clone()
     wrapper.update_params(model(torch.full((1, 3), torch.inf)).sum())
     assert torch.equal(model.weight, before) and wrapper.loss_scaler.get_scale() == 32
 

@@ -11,31 +11,42 @@ from mmdcn.visualization.patches import BOX_COLOUR
 from ..conftest import ROOT
 from ..tools.running import QUICK
 
-SVHN = 'configs/svhn/dcn-k3-w25-2scales_street-numbers.py'
-BOX = np.array([int(BOX_COLOUR[at:at + 2], 16) for at in (5, 3, 1)])  # BGR
+SVHN = 'configs/dcn/dcn-k3-w25-2scales_street-numbers.py'
+BOX = np.array([int(BOX_COLOUR[at : at + 2], 16) for at in (5, 3, 1)])  # BGR
 
 
 @pytest.fixture
 def runner_of(tmp_path, mnist_root, street_numbers_root):
     """Makes a runner on few images, whose hook draws every third."""
+
     def make(config, model=dict(), interval=3, **options):
         cfg = Config.fromfile(ROOT / config)
         root = mnist_root if 'mnist' in config else street_numbers_root
         for loader, number in (('train', 8), ('val', 7), ('test', 4)):
             cfg[f'{loader}_dataloader'].update(
-                batch_size=1 if root == street_numbers_root else 4, num_workers=0,
-                persistent_workers=False, collate_fn=dict(type='default_collate'))
+                batch_size=1 if root == street_numbers_root else 4,
+                num_workers=0,
+                persistent_workers=False,
+                collate_fn=dict(type='default_collate'),
+            )
             cfg[f'{loader}_dataloader'].dataset.update(data_root=root, indices=number)
         for part in [cfg.model.get('saliency', {}).get('head', {}), *cfg.model.values()]:
             if isinstance(part, dict):
                 part.pop('init_cfg', None)
-        cfg.merge_from_dict(dict(
-            model=model, default_hooks=dict(visualization=dict(enable=True, interval=interval)),
-            train_cfg=dict(max_epochs=2), work_dir=str(tmp_path), experiment_name=tmp_path.name,
-            vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]))
+        cfg.merge_from_dict(
+            dict(
+                model=model,
+                default_hooks=dict(visualization=dict(enable=True, interval=interval)),
+                train_cfg=dict(max_epochs=2),
+                work_dir=str(tmp_path),
+                experiment_name=tmp_path.name,
+                vis_backends=[dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')],
+            )
+        )
         cfg.visualizer.vis_backends = cfg.vis_backends
         cfg.merge_from_dict(options)
         return Runner.from_cfg(cfg)
+
     return make
 
 
@@ -55,7 +66,7 @@ def test_every_third_image_of_each_epoch_goes_to_files_and_to_tensorboard(runner
     assert set(found) == {f'val_{index}_{epoch}.png' for index in (0, 3, 6) for epoch in (1, 2)}
     assert all(map(has_boxes, found.values()))
 
-    events, = (path.parent for path in tmp_path.glob('*/vis_data/events*'))
+    (events,) = (path.parent for path in tmp_path.glob('*/vis_data/events*'))
     board = EventAccumulator(str(events), size_guidance=dict(images=0))
     board.Reload()
     assert sorted(board.Tags()['images']) == ['val_0', 'val_3', 'val_6']
@@ -83,16 +94,20 @@ def test_of_several_views_the_first_is_drawn(runner_of, tmp_path):
 
 
 def test_images_whose_budget_is_nought_have_no_boxes(runner_of, tmp_path):
-    runner = runner_of(QUICK, dict(selector=dict(type='EntropySelector', threshold=100.)))
+    runner = runner_of(QUICK, dict(selector=dict(type='EntropySelector', threshold=100.0)))
     runner.test()
     found = pictures(tmp_path)
     assert set(found) == {'test_0_0.png', 'test_3_0.png'}
     assert not any(map(has_boxes, found.values()))
 
 
-@pytest.mark.parametrize('config', [
-    'configs/cluttered_mnist/coarse_1xb128-60e_cluttered-mnist.py',
-    'configs/svhn/coarse-w25_1xb32-10e_street-numbers.py'])
+@pytest.mark.parametrize(
+    'config',
+    [
+        'configs/dcn/coarse_1xb128-60e_cluttered-mnist.py',
+        'configs/dcn/coarse-w25_1xb32-10e_street-numbers.py',
+    ],
+)
 def test_a_classifier_without_patches_is_drawn_without_boxes(runner_of, tmp_path, config):
     runner_of(config).test()
     found = pictures(tmp_path)

@@ -19,8 +19,9 @@ class Clock(BaseDataset):
 
 
 def epoch_begins(dataset, epoch):
-    HOOKS.build(dict(type='SetEpochHook')).before_train_epoch(SimpleNamespace(
-        epoch=epoch, train_dataloader=SimpleNamespace(dataset=dataset)))
+    HOOKS.build(dict(type='SetEpochHook')).before_train_epoch(
+        SimpleNamespace(epoch=epoch, train_dataloader=SimpleNamespace(dataset=dataset))
+    )
 
 
 def test_the_dataset_learns_which_epoch_begins():
@@ -37,8 +38,9 @@ def test_iterations_make_an_epoch_once_the_dataset_was_gone_through(resumed_at, 
     loop = object.__new__(IterBasedTrainLoop)
     hook = HOOKS.build(dict(type='SetEpochHook'))
     for iteration in range(resumed_at, 7):
-        hook.before_train_iter(SimpleNamespace(
-            iter=iteration, train_loop=loop, train_dataloader=loader), iteration)
+        hook.before_train_iter(
+            SimpleNamespace(iter=iteration, train_loop=loop, train_dataloader=loader), iteration
+        )
         seen.append(clock.epoch)
     assert seen == expected
 

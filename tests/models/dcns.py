@@ -1,4 +1,5 @@
 """Small and full DCNs for the tests."""
+
 import torch
 from mmengine.config import Config
 from mmpretrain.structures import DataSample
@@ -17,7 +18,8 @@ def build_dcn(**parts) -> torch.nn.Module:
         head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
         selector=dict(type='TopKSelector', k=8),
         patch_extractor=dict(type='PatchExtractor', size=14, stride=4, offset=-1),
-        hint=dict(type='HintLoss'))
+        hint=dict(type='HintLoss'),
+    )
     for name, options in parts.items():
         cfg[name] = {**cfg.get(name, {}), **options} if isinstance(options, dict) else options
     model = MODELS.build(cfg)
@@ -40,8 +42,8 @@ def stir_statistics(model: torch.nn.Module) -> None:
     """Give batch norms statistics other than 0 and 1, as after training."""
     for part in model.modules():
         if isinstance(part, torch.nn.modules.batchnorm._BatchNorm):
-            part.running_mean.normal_(0, .2)
-            part.running_var.uniform_(.5, 1.5)
+            part.running_mean.normal_(0, 0.2)
+            part.running_var.uniform_(0.5, 1.5)
 
 
 def labelled(number: int) -> list:

@@ -1,4 +1,5 @@
 """Budgets of their own for each image: how they are chosen, and a DCN that keeps to them."""
+
 import logging
 import math
 
@@ -25,19 +26,19 @@ from mmdcn.models.patches.cells import PackedCells, pack
 from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
 from .dcns import build_dcn, labelled
 
-NONE = dict(type='EntropySelector', k=8, threshold=9.)  # above any entropy of 10 classes
+NONE = dict(type='EntropySelector', k=8, threshold=9.0)  # above any entropy of 10 classes
 
 
 def sharp_dcn(**parts):
     """A DCN whose coarse entropies spread over orders of magnitude."""
     dcn = build_dcn(**parts).eval()
-    torch.nn.init.normal_(dcn.head.fc.weight, std=4.)
+    torch.nn.init.normal_(dcn.head.fc.weight, std=4.0)
     return dcn
 
 
 def digits(number: int) -> torch.Tensor:
     """Images that are unlike each other in contrast, and so in entropy."""
-    return torch.rand(number, 1, 100, 100) * torch.linspace(.1, 3, number).view(-1, 1, 1, 1)
+    return torch.rand(number, 1, 100, 100) * torch.linspace(0.1, 3, number).view(-1, 1, 1, 1)
 
 
 def entropies(dcn, images):
@@ -46,47 +47,57 @@ def entropies(dcn, images):
 
 
 class TestBudgets:
-    ENTROPY = torch.tensor([0., .1, .11, .5, 1., 2.3])
+    ENTROPY = torch.tensor([0.0, 0.1, 0.11, 0.5, 1.0, 2.3])
     MAP = torch.rand(6, 3, 4)
 
     def budgets(self, **options):
         return EntropySelector(**options)(self.MAP, self.ENTROPY).budgets
 
     def test_an_image_above_the_threshold_gets_all_k_and_another_nothing(self):
-        assert self.budgets(k=5, threshold=.1) == [0, 0, 5, 5, 5, 5]
+        assert self.budgets(k=5, threshold=0.1) == [0, 0, 5, 5, 5, 5]
 
     def test_between_two_thresholds_they_grow_with_the_logarithm_rounded_up(self):
         share = [0, 0, math.log(1.1), math.log(5), math.log(10), math.log(10)]
-        assert self.budgets(k=8, threshold=.1, full_threshold=1.) == [
-            math.ceil(8 * s / math.log(10) - 1e-6) for s in share]
+        assert self.budgets(k=8, threshold=0.1, full_threshold=1.0) == [
+            math.ceil(8 * s / math.log(10) - 1e-6) for s in share
+        ]
 
     def test_an_entropy_just_below_0_is_that_of_a_sure_image(self):
-        selector = EntropySelector(k=4, threshold=.1, full_threshold=1.)
-        budgets = selector.budgets(torch.rand(2, 3, 3), torch.tensor([-1e-6, 2.]))
+        selector = EntropySelector(k=4, threshold=0.1, full_threshold=1.0)
+        budgets = selector.budgets(torch.rand(2, 3, 3), torch.tensor([-1e-6, 2.0]))
         assert budgets.tolist() == [0, 4]
 
     def test_an_image_looks_at_its_most_salient_cells(self):
-        cells = EntropySelector(k=2, threshold=.4)(self.MAP, self.ENTROPY)
+        cells = EntropySelector(k=2, threshold=0.4)(self.MAP, self.ENTROPY)
         ranked = self.MAP.flatten(1).argsort(descending=True)
         assert cells.image.tolist() == [3, 3, 4, 4, 5, 5] and cells.budgets == [0, 0, 0, 2, 2, 2]
         assert cells.cell.tolist() == ranked[3:, :2].flatten().tolist()
 
-    @pytest.mark.parametrize('share, expected', [
-        (.01, [1, 1]), (.35, [1, 2]), (.5, [2, 2]), (.6, [2, 3]), (.75, [3, 3]), (.85, [3, 4]),
-        (.95, [4, 4])])
+    @pytest.mark.parametrize(
+        'share, expected',
+        [
+            (0.01, [1, 1]),
+            (0.35, [1, 2]),
+            (0.5, [2, 2]),
+            (0.6, [2, 3]),
+            (0.75, [3, 3]),
+            (0.85, [3, 4]),
+            (0.95, [4, 4]),
+        ],
+    )
     def test_a_share_of_the_mass_is_held_by_as_few_cells_as_do(self, share, expected):
-        saliency = torch.tensor([[[4., 1.], [2., 3.]], [[2., 2.5], [3., 2.5]]])
+        saliency = torch.tensor([[[4.0, 1.0], [2.0, 3.0]], [[2.0, 2.5], [3.0, 2.5]]])
         assert MassSelector(k=4, share=share)(saliency).budgets == expected
 
     def test_no_more_than_k_are_taken_and_one_at_least(self):
         saliency = torch.stack([torch.ones(5, 5), torch.zeros(5, 5), torch.eye(5)])
-        assert MassSelector(k=3, share=.5)(saliency).budgets == [3, 1, 3]
+        assert MassSelector(k=3, share=0.5)(saliency).budgets == [3, 1, 3]
 
     def test_all_cells_are_taken_where_k_is_larger_and_the_log_names_the_selector(self, caplog):
         logger = MMLogger.get_current_instance()
         logger.addHandler(caplog.handler)
         with caplog.at_level(logging.WARNING):
-            cells = MassSelector(k=10, share=1.)(torch.rand(1, 2, 3))
+            cells = MassSelector(k=10, share=1.0)(torch.rand(1, 2, 3))
         logger.removeHandler(caplog.handler)
         assert sorted(cells.cell.tolist()) == list(range(6))
         assert 'MassSelector(k=10): the coarse map has 6 cells only' in caplog.text
@@ -98,53 +109,83 @@ class TestBudgets:
         cells = pack(ranked, torch.tensor(budgets))
         assert list(zip(cells.image.tolist(), cells.cell.tolist())) == [
             (image, ranked[image, rank].item())
-            for image, budget in enumerate(budgets) for rank in range(budget)]
+            for image, budget in enumerate(budgets)
+            for rank in range(budget)
+        ]
 
 
 class TestOptions:
-
-    @pytest.mark.parametrize('selector, options, sentence', [
-        (EntropySelector, dict(k=-1, threshold=.1), r'EntropySelector\(k=...\) counts patches'),
-        (EntropySelector, dict(k=8, threshold=-.1), r'EntropySelector\(threshold=...\) is an '
-         'entropy in nats and must be at least 0, got -0.1'),
-        (EntropySelector, dict(k=8, threshold=.2, full_threshold=.2), 'must be above the '
-         'threshold and that above 0, got threshold=0.2 and full_threshold=0.2: leave'),
-        (EntropySelector, dict(k=8, threshold=0, full_threshold=.2), 'that above 0, got '),
-        (MassSelector, dict(k=0, share=.2), r'MassSelector\(k=...\) takes one patch'),
-        (MassSelector, dict(k=8, share=0), r'MassSelector\(share=...\) is a share of the '
-         r'saliency and must be within \(0, 1\], got 0'),
-        (MassSelector, dict(k=8, share=1.1), r'within \(0, 1\], got 1.1'),
-    ])
+    @pytest.mark.parametrize(
+        'selector, options, sentence',
+        [
+            (
+                EntropySelector,
+                dict(k=-1, threshold=0.1),
+                r'EntropySelector\(k=...\) counts patches',
+            ),
+            (
+                EntropySelector,
+                dict(k=8, threshold=-0.1),
+                r'EntropySelector\(threshold=...\) is an '
+                'entropy in nats and must be at least 0, got -0.1',
+            ),
+            (
+                EntropySelector,
+                dict(k=8, threshold=0.2, full_threshold=0.2),
+                'must be above the '
+                'threshold and that above 0, got threshold=0.2 and full_threshold=0.2: leave',
+            ),
+            (EntropySelector, dict(k=8, threshold=0, full_threshold=0.2), 'that above 0, got '),
+            (MassSelector, dict(k=0, share=0.2), r'MassSelector\(k=...\) takes one patch'),
+            (
+                MassSelector,
+                dict(k=8, share=0),
+                r'MassSelector\(share=...\) is a share of the '
+                r'saliency and must be within \(0, 1\], got 0',
+            ),
+            (MassSelector, dict(k=8, share=1.1), r'within \(0, 1\], got 1.1'),
+        ],
+    )
     def test_what_makes_no_sense_is_refused_at_once(self, selector, options, sentence):
         with pytest.raises(ValueError, match=sentence):
             selector(**options)
 
     def test_a_k_that_is_no_integer_is_named_after_its_selector(self):
         with pytest.raises(TypeError, match=r'MassSelector\(k=...\) counts patches and must be an'):
-            MassSelector(k=2.5, share=.2)
+            MassSelector(k=2.5, share=0.2)
 
     def test_a_saliency_without_entropy_is_no_help_to_the_entropy_selector(self):
         dcn = build_dcn(selector=NONE, saliency=dict(type='ActivationNorm'))
-        with pytest.raises(TypeError, match='EntropySelector needs the entropy of the coarse '
-                                            'prediction, which the saliency does not work out: '
-                                            'use EntropyGradient'):
+        with pytest.raises(
+            TypeError,
+            match='EntropySelector needs the entropy of the coarse '
+            'prediction, which the saliency does not work out: '
+            'use EntropyGradient',
+        ):
             dcn(digits(2))
 
-    @pytest.mark.parametrize('selector', [NONE, dict(type='MassSelector', share=.2)])
+    @pytest.mark.parametrize('selector', [NONE, dict(type='MassSelector', share=0.2)])
     def test_a_neck_of_fine_vectors_alone_wants_as_many_of_each_image(self, selector):
         dcn = build_dcn(selector=selector)
         dcn.neck = FineOnlyRefine()
-        with pytest.raises(ValueError, match='FineOnlyRefine reads as many patches of each image, '
-                                             'but the selector gives images budgets of their own: '
-                                             'choose TopKSelector, or SwapRefine as the neck'):
+        with pytest.raises(
+            ValueError,
+            match='FineOnlyRefine reads as many patches of each image, '
+            'but the selector gives images budgets of their own: '
+            'choose TopKSelector, or SwapRefine as the neck',
+        ):
             dcn(digits(2))
 
 
 def one_by_one(dcn, images, budgets):
     """The logits of each image alone with a fixed number of patches."""
     fixed = DCNClassifier(
-        coarse=dcn.coarse, fine=dcn.fine, head=dcn.head, selector=dict(type='TopKSelector', k=0),
-        patch_extractor=dcn.patch_extractor).eval()
+        coarse=dcn.coarse,
+        fine=dcn.fine,
+        head=dcn.head,
+        selector=dict(type='TopKSelector', k=0),
+        patch_extractor=dcn.patch_extractor,
+    ).eval()
     logits = []
     for image, budget in zip(images, budgets):
         fixed.selector = TopKSelector(k=budget)
@@ -153,17 +194,21 @@ def one_by_one(dcn, images, budgets):
 
 
 class TestPackedBatch:
-
     @settings(max_examples=15, deadline=None)
     @given(data=st.data())
     def test_it_gives_the_logits_of_each_image_alone_with_its_own_fixed_k(self, data):
         torch.manual_seed(data.draw(st.integers(0, 99)))
         if data.draw(st.booleans()):
-            threshold = data.draw(st.floats(1e-4, 2.))
-            selector = dict(type='EntropySelector', threshold=threshold, full_threshold=data.draw(
-                st.one_of(st.none(), st.floats(1.5, 100.).map(lambda x: x * threshold))))
+            threshold = data.draw(st.floats(1e-4, 2.0))
+            selector = dict(
+                type='EntropySelector',
+                threshold=threshold,
+                full_threshold=data.draw(
+                    st.one_of(st.none(), st.floats(1.5, 100.0).map(lambda x: x * threshold))
+                ),
+            )
         else:
-            selector = dict(type='MassSelector', share=data.draw(st.floats(.01, .4)))
+            selector = dict(type='MassSelector', share=data.draw(st.floats(0.01, 0.4)))
         selector['k'] = data.draw(st.integers(1, 12))
         dcn, images = sharp_dcn(selector=selector), digits(5)
         with torch.no_grad():
@@ -189,12 +234,21 @@ class TestPackedBatch:
         parts = multiplications_by_part(dcn, images)
         chosen = 3 * (found > found.median()).sum().item()
         assert parts == {
-            'coarse': 6 * COARSE_TOWER, 'head on coarse': 6 * HEAD, 'saliency': 6 * BACK,
-            'fine': chosen * PATCH, 'neck': 0, 'head on refined': 6 * HEAD}
+            'coarse': 6 * COARSE_TOWER,
+            'head on coarse': 6 * HEAD,
+            'saliency': 6 * BACK,
+            'fine': chosen * PATCH,
+            'neck': 0,
+            'head on refined': 6 * HEAD,
+        }
 
     def test_gradients_and_losses_are_those_of_the_images_one_by_one(self):
-        dcn, images = sharp_dcn(selector=dict(type='MassSelector', k=9, share=.06),
-                                hint=dict(loss_weight=.3)), digits(4)
+        dcn, images = (
+            sharp_dcn(
+                selector=dict(type='MassSelector', k=9, share=0.06), hint=dict(loss_weight=0.3)
+            ),
+            digits(4),
+        )
         samples = labelled(4)
         losses = dcn.loss(images, samples)
         (losses['loss_cls'] + losses['loss_hint']).backward()
@@ -204,7 +258,7 @@ class TestPackedBatch:
         dcn.zero_grad()
         for index, budget in enumerate(budgets):
             dcn.selector = TopKSelector(k=budget)
-            alone = dcn.loss(images[index:index + 1], samples[index:index + 1])
+            alone = dcn.loss(images[index : index + 1], samples[index : index + 1])
             # A mean over images, and one over all patches.
             (alone['loss_cls'] / 4 + alone['loss_hint'] * budget / sum(budgets)).backward()
         for name, weight in dcn.named_parameters():
@@ -213,8 +267,9 @@ class TestPackedBatch:
     def test_predictions_tell_the_cells_and_boxes_of_each_image_only(self):
         dcn, images = sharp_dcn(), digits(6)
         found = entropies(dcn, images)
-        dcn.selector = EntropySelector(k=5, threshold=found.min().item(),
-                                       full_threshold=found.max().item())
+        dcn.selector = EntropySelector(
+            k=5, threshold=found.min().item(), full_threshold=found.max().item()
+        )
         with torch.no_grad():
             seen, samples = dcn.extract_feat(images), dcn.predict(images)
         assert {0, 5} < set(seen.cells.budgets)
@@ -226,15 +281,18 @@ class TestPackedBatch:
 
     def test_a_patch_map_is_averaged_for_the_hint_as_it_is_for_a_fixed_k(self):
         hint = build_dcn().hint
-        coarse, fine, ranked = torch.rand(2, 24, 5, 5), torch.rand(6, 24, 2, 2), torch.tensor(
-            [[3, 1, 9], [0, 24, 7]])
+        coarse, fine, ranked = (
+            torch.rand(2, 24, 5, 5),
+            torch.rand(6, 24, 2, 2),
+            torch.tensor([[3, 1, 9], [0, 24, 7]]),
+        )
         packed = pack(ranked, torch.tensor([3, 3]))
-        torch.testing.assert_close(hint(coarse, fine, packed),
-                                   hint(coarse, fine.unflatten(0, (2, 3)), ranked))
+        torch.testing.assert_close(
+            hint(coarse, fine, packed), hint(coarse, fine.unflatten(0, (2, 3)), ranked)
+        )
 
 
 class TestBatchWithoutPatches:
-
     @pytest.mark.parametrize('training', [False, True])
     def test_it_is_the_coarse_models(self, training):
         images = digits(4)
@@ -243,11 +301,11 @@ class TestBatchWithoutPatches:
         assert torch.equal(dcn.train(training)(images), plain.train(training)(images))
 
     def test_it_trains_head_and_coarse_tower_and_leaves_the_fine_tower_as_it_is(self):
-        dcn = build_dcn(selector=NONE, hint=dict(loss_weight=.3)).train()
+        dcn = build_dcn(selector=NONE, hint=dict(loss_weight=0.3)).train()
         before = {name: value.clone() for name, value in dcn.fine.state_dict().items()}
         samples = labelled(3)
         for sample in samples:
-            sample.set_field(torch.tensor([[0., 0., 28., 28.]]), 'gt_bboxes')
+            sample.set_field(torch.tensor([[0.0, 0.0, 28.0, 28.0]]), 'gt_bboxes')
         losses = dcn.loss(digits(3), samples)
         assert losses['patch_hit'] == 0 and losses['hint_distance'] == 0
         (losses['loss_cls'] + losses['loss_hint']).backward()
@@ -257,9 +315,11 @@ class TestBatchWithoutPatches:
             assert 'num_batches' in name or torch.equal(value, before[name]), name
 
     def test_a_lone_patch_is_left_out_in_training_for_it_has_no_batch_statistics(self):
-        saliency, selector = torch.rand(3, 4, 4), EntropySelector(k=1, threshold=.5)
-        for entropy, evaluated, trained in (([.1, .9, .2], [0, 1, 0], [0, 0, 0]),
-                                            ([.1, .9, .8], [0, 1, 1], [0, 1, 1])):
+        saliency, selector = torch.rand(3, 4, 4), EntropySelector(k=1, threshold=0.5)
+        for entropy, evaluated, trained in (
+            ([0.1, 0.9, 0.2], [0, 1, 0], [0, 0, 0]),
+            ([0.1, 0.9, 0.8], [0, 1, 1], [0, 1, 1]),
+        ):
             assert selector.eval()(saliency, torch.tensor(entropy)).budgets == evaluated
             cells = selector.train()(saliency, torch.tensor(entropy))
             assert cells.budgets == trained and len(cells.cell) == sum(trained)
@@ -267,17 +327,19 @@ class TestBatchWithoutPatches:
     def test_its_predictions_have_no_boxes_and_no_hits(self):
         samples = build_dcn(selector=NONE).eval().predict(digits(2))
         for sample in samples:
-            assert sample.cells.shape == (0, ) and sample.patch_bboxes.shape == (0, 4)
+            assert sample.cells.shape == (0,) and sample.patch_bboxes.shape == (0, 4)
         boxes = [sample.patch_bboxes for sample in samples]
         assert patch_hit(boxes, [torch.rand(1, 4)] * 2).isnan().all()
 
 
 def test_the_hit_of_an_image_is_the_share_of_its_own_patches():
     inside, outside = [0, 0, 4, 4], [50, 50, 60, 60]
-    boxes = [torch.tensor(image).view(-1, 4) for image in (
-        [inside], [inside, outside, outside, outside], [], [outside])]
-    objects = [torch.tensor([[2., 2., 8., 8.]])] * 4
-    assert patch_hit(boxes, objects).nan_to_num(9).tolist() == [1, .25, 9, 0]
+    boxes = [
+        torch.tensor(image).view(-1, 4)
+        for image in ([inside], [inside, outside, outside, outside], [], [outside])
+    ]
+    objects = [torch.tensor([[2.0, 2.0, 8.0, 8.0]])] * 4
+    assert patch_hit(boxes, objects).nan_to_num(9).tolist() == [1, 0.25, 9, 0]
 
 
 def test_the_hits_of_a_batch_are_logged_as_the_mean_of_the_images_with_patches():
@@ -288,9 +350,9 @@ def test_the_hits_of_a_batch_are_logged_as_the_mean_of_the_images_with_patches()
     looked_at = (found > found.median()).nonzero().flatten().tolist()
     assert len(looked_at) == 2
     for index, sample in enumerate(samples):
-        everywhere = [0., 0., 100., 100.] if index != looked_at[0] else [0., 0., 0., 0.]
+        everywhere = [0.0, 0.0, 100.0, 100.0] if index != looked_at[0] else [0.0, 0.0, 0.0, 0.0]
         sample.set_field(torch.tensor([everywhere]), 'gt_bboxes')
-    assert dcn.loss(images, samples)['patch_hit'] == .5
+    assert dcn.loss(images, samples)['patch_hit'] == 0.5
 
 
 def test_a_fixed_k_is_not_packed_and_never_waits_for_a_value():

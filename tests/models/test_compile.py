@@ -1,11 +1,14 @@
 """torch.compile takes a DCN's forward pass as one graph, whatever the backend makes of it."""
+
 import pytest
 import torch
 
 from .dcns import build_dcn, build_svhn_dcn
 
-SIZES = [(build_dcn, ((2, 1, 100, 100), (3, 1, 64, 87))),
-         (build_svhn_dcn, ((2, 1, 70, 150), (3, 1, 86, 131)))]
+SIZES = [
+    (build_dcn, ((2, 1, 100, 100), (3, 1, 64, 87))),
+    (build_svhn_dcn, ((2, 1, 70, 150), (3, 1, 86, 131))),
+]
 
 
 @pytest.mark.parametrize('build, sizes', SIZES)

@@ -22,8 +22,13 @@ def images():
 
 def coarse_model_of(dcn):
     """The paper's coarse model, from the DCN's own weights."""
-    model = MODELS.build(dict(type='ImageClassifier', backbone=dict(type='ClutteredMNISTCoarse'),
-                              head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24)))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='ClutteredMNISTCoarse'),
+            head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+        )
+    )
     model.backbone.load_state_dict(dcn.coarse.state_dict())
     model.head.load_state_dict(dcn.head.state_dict())
     return model.eval()
@@ -64,7 +69,7 @@ def test_fine_vectors_come_from_the_patches_of_their_own_cells(images):
         bordered = torch.nn.functional.pad(images, (1, 2, 1, 2))
         for image, rank in ((0, 0), (1, 7), (3, 3)):
             i, j = divmod(seen.cells[image, rank].item(), 23)
-            patch = bordered[image:image + 1, :, 4 * i:4 * i + 14, 4 * j:4 * j + 14]
+            patch = bordered[image : image + 1, :, 4 * i : 4 * i + 14, 4 * j : 4 * j + 14]
             torch.testing.assert_close(seen.fine[image, rank], dcn.fine(patch)[-1].flatten())
 
 
@@ -73,29 +78,34 @@ def gradients(dcn, images, term):
     dcn.zero_grad()
     losses = dcn.loss(images, labelled(len(images)))
     losses[term].backward()
-    return {name: [torch.zeros_like(p) if p.grad is None else p.grad.clone()
-                   for p in getattr(dcn, name).parameters()] for name in ('coarse', 'fine', 'head')}
+    return {
+        name: [
+            torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for p in getattr(dcn, name).parameters()
+        ]
+        for name in ('coarse', 'fine', 'head')
+    }
 
 
 def test_the_hint_moves_the_coarse_tower_only(images):
-    grads = gradients(build_dcn(hint=dict(loss_weight=.3)), images, 'loss_hint')
+    grads = gradients(build_dcn(hint=dict(loss_weight=0.3)), images, 'loss_hint')
     assert all(g.abs().max() > 0 for g in grads['coarse'])
     assert all((g == 0).all() for g in grads['fine'] + grads['head'])
 
 
 def test_the_cross_entropy_reaches_the_coarse_tower_scaled_by_one_minus_lambda(images):
-    plain, hinted = build_dcn(), build_dcn(hint=dict(loss_weight=.3))
+    plain, hinted = build_dcn(), build_dcn(hint=dict(loss_weight=0.3))
     hinted.load_state_dict(plain.state_dict())
     expected = gradients(plain.eval(), images, 'loss_cls')
     found = gradients(hinted.eval(), images, 'loss_cls')
-    for part, factor in (('coarse', .7), ('fine', 1.), ('head', 1.)):
+    for part, factor in (('coarse', 0.7), ('fine', 1.0), ('head', 1.0)):
         for one, other in zip(found[part], expected[part]):
             torch.testing.assert_close(one, factor * other)
         assert max(g.abs().max() for g in found[part]) > 0
 
 
 def test_the_hint_weighs_lambda_times_the_mean_squared_distance(images):
-    dcn = build_dcn(hint=dict(loss_weight=.3)).eval()
+    dcn = build_dcn(hint=dict(loss_weight=0.3)).eval()
     with torch.no_grad():
         losses = dcn.loss(images, labelled(4))
         seen = dcn.extract_feat(images)
@@ -106,7 +116,7 @@ def test_the_hint_weighs_lambda_times_the_mean_squared_distance(images):
             distances.append(((coarse - seen.fine[image, rank]) ** 2).sum())
     expected = sum(distances) / len(distances)
     torch.testing.assert_close(losses['hint_distance'], expected)
-    torch.testing.assert_close(losses['loss_hint'], .3 * expected)
+    torch.testing.assert_close(losses['loss_hint'], 0.3 * expected)
 
 
 def test_the_hint_distance_is_logged_when_it_weighs_nothing(images):
@@ -119,16 +129,16 @@ def test_the_log_says_how_many_patches_hit_the_object(images):
     for sample, box in zip(samples, ((0, 0, 100, 100), (200, 0, 228, 28)) * 2):
         sample.set_field(torch.tensor([box], dtype=torch.float32), 'gt_bboxes')
     dcn = build_dcn()
-    assert dcn.loss(images, samples)['patch_hit'] == .5
+    assert dcn.loss(images, samples)['patch_hit'] == 0.5
     assert 'patch_hit' not in dcn.loss(images, labelled(4))
 
 
 def test_a_scaled_gradient_leaves_the_value_alone():
     value = torch.rand(3, requires_grad=True)
-    scaled = scale_gradient(value, .25)
+    scaled = scale_gradient(value, 0.25)
     assert torch.equal(scaled, value)
     scaled.square().sum().backward()
-    torch.testing.assert_close(value.grad, .25 * 2 * value)
+    torch.testing.assert_close(value.grad, 0.25 * 2 * value)
 
 
 def test_predictions_say_where_the_network_looked(images):
@@ -168,12 +178,20 @@ def test_inputs_of_other_sizes_are_welcome():
         assert dcn(torch.rand(2, 1, 64, 131)).shape == (2, 10)
 
 
-@pytest.mark.parametrize('selector', [
-    dict(type='TopKSelector', k=8), dict(type='MassSelector', k=8, share=.05)])
+@pytest.mark.parametrize(
+    'selector', [dict(type='TopKSelector', k=8), dict(type='MassSelector', k=8, share=0.05)]
+)
 def test_a_trained_dcn_hardly_errs_more_in_bfloat16(mnist_root, selector):
     dataset = ClutteredMNIST(data_root=mnist_root, split='val', indices=32)
-    images = torch.stack([torch.from_numpy(dataset[index]['img'].copy()).reshape(1, 100, 100)
-                          for index in range(len(dataset))]) / 255
+    images = (
+        torch.stack(
+            [
+                torch.from_numpy(dataset[index]['img'].copy()).reshape(1, 100, 100)
+                for index in range(len(dataset))
+            ]
+        )
+        / 255
+    )
     dcn = get_model('dcn-k8-hint', True, selector=dict(selector, _delete_=True))
     with torch.no_grad():
         expected = dcn(images)
@@ -181,7 +199,7 @@ def test_a_trained_dcn_hardly_errs_more_in_bfloat16(mnist_root, selector):
             seen, logits = dcn.extract_feat(images), dcn(images)
     assert seen.coarse.dtype == torch.bfloat16 and seen.saliency.dtype == torch.float32
     between_images = (expected - expected.roll(1, 0)).abs().mean()
-    assert 0 < (logits - expected).abs().mean() < .02 * between_images
+    assert 0 < (logits - expected).abs().mean() < 0.02 * between_images
 
 
 class PlainTower(nn.Module):
@@ -198,8 +216,12 @@ class PlainTower(nn.Module):
 def test_parts_can_be_modules_and_towers_can_give_tensors(images):
     built = build_dcn().eval()
     assembled = DCNClassifier(
-        coarse=PlainTower(built.coarse), fine=PlainTower(built.fine), head=built.head,
-        selector=built.selector, patch_extractor=built.patch_extractor).eval()
+        coarse=PlainTower(built.coarse),
+        fine=PlainTower(built.fine),
+        head=built.head,
+        selector=built.selector,
+        patch_extractor=built.patch_extractor,
+    ).eval()
     with torch.no_grad():
         assert torch.equal(assembled(images), built(images))
 
@@ -216,15 +238,21 @@ def test_a_patch_that_leaves_a_map_is_averaged(images):
 def test_a_patch_that_leaves_a_map_where_one_vector_is_needed_is_named(images):
     dcn = build_dcn()
     dcn.patch_extractor = PatchExtractor(size=18, stride=4)
-    with pytest.raises(ValueError, match='SwapRefine needs one fine vector a patch, but the fine '
-                                         'tower leaves a 2×2 map of each: give the DCNClassifier a '
-                                         'fine_neck such as GlobalAveragePooling'):
+    with pytest.raises(
+        ValueError,
+        match='SwapRefine needs one fine vector a patch, but the fine '
+        'tower leaves a 2×2 map of each: give the DCNClassifier a '
+        'fine_neck such as GlobalAveragePooling',
+    ):
         dcn(images)
 
 
 def test_a_patch_too_small_for_the_fine_tower_is_named():
-    with pytest.raises(ValueError, match='ClutteredMNISTFine needs an input of at least 14×14 '
-                                         r'pixels, got 12×12: enlarge the image \(or the patch\)'):
+    with pytest.raises(
+        ValueError,
+        match='ClutteredMNISTFine needs an input of at least 14×14 '
+        r'pixels, got 12×12: enlarge the image \(or the patch\)',
+    ):
         build_dcn(patch_extractor=dict(size=12))
 
 
@@ -232,29 +260,35 @@ def test_patches_without_a_stride_are_centred_on_what_the_coarse_tower_sees(imag
     given = build_dcn().patch_extractor
     cfg = dict(type='PatchExtractor', size=14)
     found = DCNClassifier(
-        coarse=dict(type='ClutteredMNISTCoarse'), fine=dict(type='ClutteredMNISTFine'),
+        coarse=dict(type='ClutteredMNISTCoarse'),
+        fine=dict(type='ClutteredMNISTFine'),
         head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
-        selector=dict(type='TopKSelector', k=8), patch_extractor=cfg).patch_extractor
+        selector=dict(type='TopKSelector', k=8),
+        patch_extractor=cfg,
+    ).patch_extractor
     assert (found.stride, found.offset) == (given.stride, given.offset) == ((4, 4), (-1, -1))
     with pytest.raises(ValueError, match='an offset but no stride: give both, or neither'):
         DCNClassifier(
-            coarse=dict(type='ClutteredMNISTCoarse'), fine=dict(type='ClutteredMNISTFine'),
+            coarse=dict(type='ClutteredMNISTCoarse'),
+            fine=dict(type='ClutteredMNISTFine'),
             head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
-            selector=dict(type='TopKSelector', k=8), patch_extractor=dict(offset=1, **cfg))
+            selector=dict(type='TopKSelector', k=8),
+            patch_extractor=dict(offset=1, **cfg),
+        )
 
 
 def test_the_coarse_tower_sees_a_small_image_and_patches_come_from_the_large_one(images):
     large = F.interpolate(images, scale_factor=4, mode='nearest')  # of which a quarter is images
-    dcn = build_dcn(coarse_scale=.25, patch_extractor=dict(size=14, stride=16, offset=15)).eval()
+    dcn = build_dcn(coarse_scale=0.25, patch_extractor=dict(size=14, stride=16, offset=15)).eval()
     with torch.no_grad():
         seen = dcn.extract_feat(large)
-        small = shrink(large, .25)
+        small = shrink(large, 0.25)
         torch.testing.assert_close(seen.coarse, dcn.coarse(small)[-1])
         assert small.shape == images.shape
         for image, cells, fine in zip(large, seen.cells, seen.fine):
             for cell, vector in zip(cells.tolist(), fine):
                 i, j = divmod(cell, 23)
-                patch = image[None, :, 16 * i + 15:16 * i + 29, 16 * j + 15:16 * j + 29]
+                patch = image[None, :, 16 * i + 15 : 16 * i + 29, 16 * j + 15 : 16 * j + 29]
                 torch.testing.assert_close(vector, dcn.fine(patch)[-1].flatten())
 
 
@@ -265,7 +299,7 @@ def test_a_scale_beyond_the_image_is_named(scale):
 
 
 def test_batch_augmentations_are_those_of_an_image_classifier():
-    cfg = dict(augments=[dict(type='Mixup', alpha=.8)])
+    cfg = dict(augments=[dict(type='Mixup', alpha=0.8)])
     dcn = build_dcn(train_cfg=cfg, data_preprocessor=dict(num_classes=10))
     batch = dict(inputs=torch.rand(4, 1, 100, 100), data_samples=labelled(4))
     mixed = dcn.data_preprocessor(batch, training=True)
@@ -277,11 +311,16 @@ def test_batch_augmentations_are_those_of_an_image_classifier():
 
 def test_patches_without_a_size_are_named():
     with pytest.raises(ValueError, match='patch_extractor has no size: give'):
-        MODELS.build(dict(
-            type='DCNClassifier', coarse=dict(type='ClutteredMNISTCoarse'),
-            fine=dict(type='ClutteredMNISTFine'), selector=dict(type='TopKSelector', k=8),
-            head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
-            patch_extractor=dict(type='PatchExtractor')))
+        MODELS.build(
+            dict(
+                type='DCNClassifier',
+                coarse=dict(type='ClutteredMNISTCoarse'),
+                fine=dict(type='ClutteredMNISTFine'),
+                selector=dict(type='TopKSelector', k=8),
+                head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
+                patch_extractor=dict(type='PatchExtractor'),
+            )
+        )
 
 
 @pytest.mark.parametrize('mode', ['tensor', 'loss', 'predict'])
@@ -298,33 +337,46 @@ def test_towers_for_images_of_different_channels_are_named():
 def test_towers_of_different_channels_are_named(images):
     dcn = build_dcn()
     dcn.fine.layers.append(nn.Conv2d(24, 16, 1))
-    with pytest.raises(ValueError, match='SwapRefine needs towers of equal channels, but the '
-                                         'coarse tower gives 24 and the fine tower 16: change'):
+    with pytest.raises(
+        ValueError,
+        match='SwapRefine needs towers of equal channels, but the '
+        'coarse tower gives 24 and the fine tower 16: change',
+    ):
         dcn(images)
 
 
 def test_a_head_of_other_channels_is_named(images):
     dcn = build_dcn(head=dict(in_channels=32))
-    with pytest.raises(ValueError, match=r'GlobalMaxPoolHead\(in_channels=32\) got a feature map '
-                                         'of 24 channels: set in_channels'):
+    with pytest.raises(
+        ValueError,
+        match=r'GlobalMaxPoolHead\(in_channels=32\) got a feature map '
+        'of 24 channels: set in_channels',
+    ):
         dcn(images)
 
 
 def test_an_image_smaller_than_the_first_convolutions_is_named():
-    with pytest.raises(ValueError, match='ClutteredMNISTCoarse needs an input of at least 11×11 '
-                                         'pixels, got 6×100'):
+    with pytest.raises(
+        ValueError, match='ClutteredMNISTCoarse needs an input of at least 11×11 pixels, got 6×100'
+    ):
         build_dcn()(torch.rand(1, 1, 6, 100))
 
 
 def test_a_map_too_small_for_the_head_is_named():
-    with pytest.raises(ValueError, match='GlobalMaxPoolHead needs a feature map of at least 4×4 '
-                                         'cells, got 2×23: enlarge the image'):
+    with pytest.raises(
+        ValueError,
+        match='GlobalMaxPoolHead needs a feature map of at least 4×4 '
+        'cells, got 2×23: enlarge the image',
+    ):
         build_dcn()(torch.rand(1, 1, 16, 100))
 
 
 def test_labels_out_of_range_are_named(images):
-    with pytest.raises(ValueError, match=r'GlobalMaxPoolHead\(num_classes=3\) got the label 3, '
-                                         r'which is not within 0..2: set num_classes'):
+    with pytest.raises(
+        ValueError,
+        match=r'GlobalMaxPoolHead\(num_classes=3\) got the label 3, '
+        r'which is not within 0..2: set num_classes',
+    ):
         build_dcn(head=dict(num_classes=3)).loss(images, labelled(4))
 
 
@@ -337,13 +389,16 @@ def test_vectors_of_unlike_channels_can_be_compared_by_no_hint():
     coarse, fine, cells = torch.rand(1, 3, 2, 2), torch.rand(1, 1, 4), torch.tensor([[2]])
     assert HintLoss()(coarse, fine, cells) == 0
     with pytest.raises(ValueError, match='the coarse tower gives 3 and the fine one 4: change'):
-        HintLoss(loss_weight=.1)(coarse, fine, cells)
+        HintLoss(loss_weight=0.1)(coarse, fine, cells)
 
 
-@pytest.mark.parametrize('weight', [-.1, 1.5])
+@pytest.mark.parametrize('weight', [-0.1, 1.5])
 def test_lambda_must_be_a_share(weight):
-    with pytest.raises(ValueError, match=r'HintLoss\(loss_weight=...\) is the λ of a convex '
-                                         r'combination and must be within \[0, 1\], got'):
+    with pytest.raises(
+        ValueError,
+        match=r'HintLoss\(loss_weight=...\) is the λ of a convex '
+        r'combination and must be within \[0, 1\], got',
+    ):
         build_dcn(hint=dict(loss_weight=weight))
 
 
@@ -361,10 +416,16 @@ class Bare(nn.Module):
 def test_a_saliency_or_selector_that_breaks_its_contract_is_named(images):
     dcn = build_dcn(saliency=Bare(lambda coarse: coarse.norm(dim=1)))
     for number in (1, 2, 4):
-        with pytest.raises(TypeError, match=r'Bare must give Measured\(saliency, entropy=None\), '
-                                            'got Tensor'):
+        with pytest.raises(
+            TypeError,
+            match=r'Bare must give Measured\(saliency, entropy=None\), '
+            'got Tensor',
+        ):
             dcn(images[:number])
     dcn = build_dcn(selector=Bare(lambda saliency: torch.zeros(len(saliency), 3, 2).long()))
-    with pytest.raises(ValueError, match=r'Bare must give flat cells of shape \(4, k\) or packed '
-                                         r'ones, got \(4, 3, 2\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'Bare must give flat cells of shape \(4, k\) or packed '
+        r'ones, got \(4, 3, 2\)',
+    ):
         dcn(images)

@@ -12,16 +12,20 @@ HEADS = [GlobalMaxPoolHead, GlobalSumPoolHead]
 
 
 def test_the_head_is_convolution_norm_relu_maximum_and_linear_layer():
-    head = GlobalMaxPoolHead(num_classes=3, in_channels=2, mid_channels=4, kernel_size=2,
-                             stride=1).eval()
+    head = GlobalMaxPoolHead(
+        num_classes=3, in_channels=2, mid_channels=4, kernel_size=2, stride=1
+    ).eval()
     head.conv.bn.running_mean.uniform_(-1, 1)
     feats = torch.randn(1, 2, 3, 4)
     weight, mean = head.conv.conv.weight, head.conv.bn.running_mean
     pooled = []
     for channel in range(4):
         responses = [
-            ((weight[channel] * feats[0, :, y:y + 2, x:x + 2]).sum() - mean[channel])
-            / math.sqrt(1 + head.conv.bn.eps) for y in range(2) for x in range(3)]
+            ((weight[channel] * feats[0, :, y : y + 2, x : x + 2]).sum() - mean[channel])
+            / math.sqrt(1 + head.conv.bn.eps)
+            for y in range(2)
+            for x in range(3)
+        ]
         pooled.append(torch.stack(responses).clamp(min=0).max())
     expected = head.fc.weight @ torch.stack(pooled) + head.fc.bias
     torch.testing.assert_close(head(feats)[0], expected)
@@ -76,7 +80,7 @@ def test_entropy_is_log_of_the_classes_where_all_are_alike_and_0_where_one_is_su
     torch.nn.init.zeros_(head.fc.weight)
     head.fc.bias.data.zero_()
     feats = torch.rand(2, 2, 5, 5)
-    torch.testing.assert_close(head.entropy(feats), torch.full((2, ), math.log(10)))
+    torch.testing.assert_close(head.entropy(feats), torch.full((2,), math.log(10)))
     head.fc.bias.data[3] = 1e4
     entropy = head.entropy(feats)
     assert torch.equal(entropy, torch.zeros(2)) or entropy.abs().max() < 1e-6
@@ -93,9 +97,13 @@ def test_loss_is_the_cross_entropy(head_type):
 
 @pytest.mark.parametrize('head_type', HEADS)
 def test_the_head_sits_on_a_backbone_of_mmpretrain(head_type):
-    model = MODELS.build(dict(
-        type='ImageClassifier', backbone=dict(type='ResNet', depth=18),
-        head=dict(type=head_type.__name__, num_classes=10, in_channels=512)))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='ResNet', depth=18),
+            head=dict(type=head_type.__name__, num_classes=10, in_channels=512),
+        )
+    )
     samples = labelled(2)
     images = torch.rand(2, 3, 128, 128)
     model(images, samples, mode='loss')['loss'].backward()
@@ -106,8 +114,11 @@ def test_the_head_sits_on_a_backbone_of_mmpretrain(head_type):
 @pytest.mark.parametrize('head_type', HEADS)
 def test_a_map_of_other_channels_is_named(head_type):
     head = head_type(num_classes=10, in_channels=2)
-    with pytest.raises(ValueError, match=rf'{head_type.__name__}\(in_channels=2\) got a feature '
-                                         'map of 3 channels: set in_channels'):
+    with pytest.raises(
+        ValueError,
+        match=rf'{head_type.__name__}\(in_channels=2\) got a feature '
+        'map of 3 channels: set in_channels',
+    ):
         head(torch.rand(1, 3, 6, 6))
 
 

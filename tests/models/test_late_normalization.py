@@ -7,7 +7,7 @@ from mmdcn.models import LateNormalization
 
 from .dcns import build_dcn
 
-COLOURS = dict(mean=[10., 20., 30.], std=[2., 4., 8.], to_rgb=True)
+COLOURS = dict(mean=[10.0, 20.0, 30.0], std=[2.0, 4.0, 8.0], to_rgb=True)
 
 
 def images(*sizes):
@@ -40,7 +40,7 @@ def test_labels_are_prepared_as_ever():
 
 def test_a_dcn_sees_the_same_whether_images_are_normalised_late_or_at_once():
     # Without a mean, for outside of the image late patches are 0 before normalisation.
-    options = dict(mean=[0.], std=[255.])
+    options = dict(mean=[0.0], std=[255.0])
     dcn = build_dcn(data_preprocessor=dict(type='ClsDataPreprocessor', **options)).eval()
     late = build_dcn(data_preprocessor=dict(type='LateNormalization', **options)).eval()
     late.load_state_dict(dcn.state_dict())
@@ -54,5 +54,7 @@ def test_mixed_images_are_refused():
     with pytest.raises(TypeError, match='batch_augments'):
         LateNormalization(batch_augments=dict(augments='Mixup'))
     with pytest.raises(ValueError, match='which LateNormalization leaves for later: leave one of'):
-        build_dcn(data_preprocessor=dict(type='LateNormalization'),
-                  train_cfg=dict(augments=dict(type='Mixup', alpha=.2)))
+        build_dcn(
+            data_preprocessor=dict(type='LateNormalization'),
+            train_cfg=dict(augments=dict(type='Mixup', alpha=0.2)),
+        )

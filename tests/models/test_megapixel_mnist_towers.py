@@ -11,15 +11,16 @@ from ..conftest import ROOT
 @pytest.fixture(scope='module')
 def dcn():
     return MODELS.build(
-        Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'megapixel_mnist_dcn.py').model)
+        Config.fromfile(ROOT / 'configs' / '_base_' / 'models' / 'megapixel_mnist_dcn.py').model
+    )
 
 
 def test_a_coarse_cell_sees_13_pixels_at_stride_4():
     tower = MegapixelMNISTCoarse(channels=(2, 3, 4)).eval()
     image = torch.rand(1, 1, 61, 45, requires_grad=True)
-    features, = tower(image)
+    (features,) = tower(image)
     assert features.shape == (1, 4, 16, 12)
-    gradient, = torch.autograd.grad(features[0, :, 7, 5].sum(), image)
+    (gradient,) = torch.autograd.grad(features[0, :, 7, 5].sum(), image)
     rows, columns = gradient[0, 0].nonzero().unbind(1)
     assert rows.min() >= 4 * 7 - 6 and rows.max() <= 4 * 7 + 6
     assert columns.min() >= 4 * 5 - 6 and columns.max() <= 4 * 5 + 6
@@ -29,7 +30,7 @@ def test_a_patch_becomes_one_vector_and_an_image_a_map_at_stride_8():
     tower = MegapixelMNISTFine().eval()
     assert tower(torch.rand(2, 1, 64, 64))[0].shape == (2, 64, 1, 1)
     image = torch.rand(1, 1, 80, 96)
-    features, = tower(image)
+    (features,) = tower(image)
     assert features.shape == (1, 64, 3, 5)
     torch.testing.assert_close(features[:, :, 1:2, 3:4], tower(image[:, :, 8:72, 24:88])[0])
 

@@ -37,7 +37,7 @@ def test_every_cell_of_cluttered_mnist_gets_its_14_pixel_window():
         for patch, cell in zip(patches[image], cells[image].tolist()):
             i, j = divmod(cell, 23)
             y, x = 10 + 4 * i - 1, 10 + 4 * j - 1
-            assert torch.equal(patch, bordered[image, :, y:y + 14, x:x + 14])
+            assert torch.equal(patch, bordered[image, :, y : y + 14, x : x + 14])
 
 
 @settings(max_examples=60, deadline=None)
@@ -54,8 +54,7 @@ def test_a_patch_is_a_plain_slice_whatever_the_geometry(data):
     i, j = divmod(cell, grid[1])
     top, left = i * stride[0] + offset[0], j * stride[1] + offset[1]
     assert torch.equal(patch[0], window(image[0], top, left, *size))
-    assert extractor.boxes(cells, grid).tolist() == [
-        [[left, top, left + size[1], top + size[0]]]]
+    assert extractor.boxes(cells, grid).tolist() == [[[left, top, left + size[1], top + size[0]]]]
 
 
 @settings(max_examples=60, deadline=None)
@@ -92,8 +91,11 @@ def test_no_cells_give_no_patches():
 
 @pytest.mark.parametrize('option, value', [('size', 0), ('stride', (4, -1))])
 def test_sizes_and_strides_must_be_positive(option, value):
-    with pytest.raises(ValueError, match=rf'PatchExtractor\({option}=...\) counts pixels and must '
-                                         'be (at least 1|positive), got'):
+    with pytest.raises(
+        ValueError,
+        match=rf'PatchExtractor\({option}=...\) counts pixels and must '
+        'be (at least 1|positive), got',
+    ):
         PatchExtractor(**{'size': 14, 'stride': 4, option: value})
 
 
@@ -122,8 +124,14 @@ def probe(stack, length, cell):
 
 
 layers = st.tuples(
-    st.sampled_from(['conv', 'pool']), st.integers(1, 4), st.integers(1, 4),
-    st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2))
+    st.sampled_from(['conv', 'pool']),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.integers(0, 2),
+    st.integers(1, 2),
+)
 
 
 @settings(max_examples=50, deadline=None)
@@ -134,7 +142,7 @@ def test_the_derived_geometry_is_what_gradients_reach(recipe):
         kernel, stride = (kernel_y, kernel_x), (stride_y, stride_x)
         if kind == 'conv':
             layer = nn.Conv2d(1, 1, kernel, stride, padding, dilation, bias=False)
-            nn.init.constant_(layer.weight, 1.)
+            nn.init.constant_(layer.weight, 1.0)
             stack.append(layer).append(nn.ReLU())
         else:
             padding = min(padding, min(kernel) // 2)
@@ -157,19 +165,26 @@ def test_a_whole_grid_is_as_large_as_the_tower_says():
     for height, width in ((11, 11), (100, 100), (57, 83)):
         with torch.no_grad():
             assert tower.geometry.grid((height, width)) == tuple(
-                tower(torch.rand(1, 1, height, width))[-1].shape[-2:])
+                tower(torch.rand(1, 1, height, width))[-1].shape[-2:]
+            )
 
 
-@pytest.mark.parametrize('layer', [nn.Conv2d(1, 1, 3, padding='same'),
-                                   nn.MaxPool2d(2, ceil_mode=True)])
+@pytest.mark.parametrize(
+    'layer', [nn.Conv2d(1, 1, 3, padding='same'), nn.MaxPool2d(2, ceil_mode=True)]
+)
 def test_a_layer_whose_padding_depends_on_the_image_is_named(layer):
     with pytest.raises(ValueError, match="geometry of layer '1'.*give its padding in pixels"):
         receptive_field(nn.Sequential(nn.ReLU(), layer))
 
 
-@pytest.mark.parametrize('tower, size, least', [
-    (ClutteredMNISTCoarse, (10, 40), '11×11'), (ClutteredMNISTFine, (13, 14), '14×14')])
+@pytest.mark.parametrize(
+    'tower, size, least',
+    [(ClutteredMNISTCoarse, (10, 40), '11×11'), (ClutteredMNISTFine, (13, 14), '14×14')],
+)
 def test_an_image_too_small_for_a_tower_is_named(tower, size, least):
-    with pytest.raises(ValueError, match=f'{tower.__name__} needs an input of at least {least} '
-                                         f'pixels, got {size[0]}×{size[1]}: enlarge the image'):
+    with pytest.raises(
+        ValueError,
+        match=f'{tower.__name__} needs an input of at least {least} '
+        f'pixels, got {size[0]}×{size[1]}: enlarge the image',
+    ):
         tower()(torch.rand(1, 1, *size))

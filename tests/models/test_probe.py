@@ -15,8 +15,12 @@ def build(**cfg):
 
 def test_a_chain_of_padded_layers_is_probed_to_what_its_geometry_says():
     chain = nn.Sequential(
-        nn.Conv2d(2, 32, 7, stride=2, padding=3), nn.ReLU(), nn.AvgPool2d(2),
-        nn.Conv2d(32, 32, (5, 3), stride=(1, 2), padding=(2, 0)), nn.ReLU())
+        nn.Conv2d(2, 32, 7, stride=2, padding=3),
+        nn.ReLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(32, 32, (5, 3), stride=(1, 2), padding=(2, 0)),
+        nn.ReLU(),
+    )
     size, stride, offset = receptive_field(chain)
     found = cell_centres(chain)
     assert found.stride == stride
@@ -24,15 +28,28 @@ def test_a_chain_of_padded_layers_is_probed_to_what_its_geometry_says():
         assert centre == pytest.approx(begin + length / 2, abs=1)
 
 
-@pytest.mark.parametrize('tower, stride, first', [
-    # By hand: padding (k − 1) / 2 centres each layer's first cell on the first pixel, ...
-    (dict(type='ResNet', depth=18), 32, .5),
-    (dict(type='MobileNetV3', arch='small'), 32, .5),
-    # ... 2×2 pooling between a pair, here five times, and a transformer's patch is a block.
-    (dict(type='VGG', depth=11), 32, 16),
-    (dict(type='VisionTransformer', arch='deit-tiny', img_size=32, patch_size=16,
-          out_type='featmap'), 16, 8),
-], ids=lambda value: value['type'] if isinstance(value, dict) else None)
+@pytest.mark.parametrize(
+    'tower, stride, first',
+    [
+        # By hand: padding (k − 1) / 2 centres each layer's first cell on the first pixel, ...
+        (dict(type='ResNet', depth=18), 32, 0.5),
+        (dict(type='MobileNetV3', arch='small'), 32, 0.5),
+        # ... 2×2 pooling between a pair, here five times, and a transformer's patch is a block.
+        (dict(type='VGG', depth=11), 32, 16),
+        (
+            dict(
+                type='VisionTransformer',
+                arch='deit-tiny',
+                img_size=32,
+                patch_size=16,
+                out_type='featmap',
+            ),
+            16,
+            8,
+        ),
+    ],
+    ids=lambda value: value['type'] if isinstance(value, dict) else None,
+)
 def test_towers_of_mmpretrain_look_where_their_layers_say(tower, stride, first):
     found = cell_centres(build(**tower))
     assert found.stride == (stride, stride)
@@ -41,9 +58,9 @@ def test_towers_of_mmpretrain_look_where_their_layers_say(tower, stride, first):
 
 def test_what_is_found_depends_on_no_seed_and_draws_no_random_number():
     torch.manual_seed(0)
-    tower = build(type='ShuffleNetV2', widen_factor=.5)
+    tower = build(type='ShuffleNetV2', widen_factor=0.5)
     torch.manual_seed(1)
-    other, state = build(type='ShuffleNetV2', widen_factor=.5), torch.get_rng_state()
+    other, state = build(type='ShuffleNetV2', widen_factor=0.5), torch.get_rng_state()
     before = {name: value.clone() for name, value in other.state_dict().items()}
     assert cell_centres(tower) == cell_centres(other)
     assert torch.equal(torch.get_rng_state(), state)
@@ -59,11 +76,20 @@ def test_shapes_are_those_of_the_last_map():
     assert feature_shape(build(type='ResNet', depth=18), (96, 64)) == (512, 3, 2)
 
 
-@pytest.mark.parametrize('tower, problem', [
-    (dict(type='ConvNeXt', arch='atto'), r'ConvNeXt must give a map \(N, D, rows, columns\) as its '
-     r'last output, got \(1, 320\): choose .*gap_before_final_norm=False'),
-    (dict(type='RepMLPNet', arch='base', out_indices=(3, )),
-     r'RepMLPNet was run on an image of 3×672×224 .* and failed: .* give the stride and offset')])
+@pytest.mark.parametrize(
+    'tower, problem',
+    [
+        (
+            dict(type='ConvNeXt', arch='atto'),
+            r'ConvNeXt must give a map \(N, D, rows, columns\) as its '
+            r'last output, got \(1, 320\): choose .*gap_before_final_norm=False',
+        ),
+        (
+            dict(type='RepMLPNet', arch='base', out_indices=(3,)),
+            r'RepMLPNet was run on an image of 3×672×224 .* and failed: .* give the stride and offset',
+        ),
+    ],
+)
 def test_a_tower_that_gives_no_map_is_named(tower, problem):
     with pytest.raises(ValueError, match=problem):
         cell_centres(build(**tower))

@@ -52,8 +52,9 @@ def test_saliency_equals_one_backward_pass_an_image(head):
     for image, found in zip(coarse, saliency):
         image = image.unsqueeze(0).requires_grad_()
         entropy_by_hand(head(image)[0]).backward()
-        torch.testing.assert_close(found, image.grad[0].square().sum(0).sqrt(),
-                                   rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(
+            found, image.grad[0].square().sum(0).sqrt(), rtol=1e-4, atol=1e-7
+        )
 
 
 @pytest.mark.parametrize('training', [True, False])
@@ -107,7 +108,7 @@ def test_the_entropy_of_the_coarse_prediction_comes_along(head, known):
         head.entropy_and_gradient_norm = lambda feats: None
     coarse = torch.rand(3, 24, 23, 23)
     entropy = EntropyGradient()(coarse, head.train()).entropy
-    assert entropy.shape == (3, ) and not entropy.requires_grad
+    assert entropy.shape == (3,) and not entropy.requires_grad
     with torch.no_grad():
         logits = head.eval()(coarse)
     torch.testing.assert_close(entropy, torch.stack([entropy_by_hand(one) for one in logits]))
@@ -122,8 +123,11 @@ def test_modes_come_back_when_the_head_fails():
 
 
 def test_a_head_without_entropy_is_named():
-    with pytest.raises(TypeError, match=r'EntropyGradient needs a head with entropy\(feats\).*'
-                                        'which Conv2d lacks: use GlobalMaxPoolHead'):
+    with pytest.raises(
+        TypeError,
+        match=r'EntropyGradient needs a head with entropy\(feats\).*'
+        'which Conv2d lacks: use GlobalMaxPoolHead',
+    ):
         EntropyGradient()(torch.rand(1, 24, 5, 5), nn.Conv2d(24, 10, 5))
 
 
@@ -133,21 +137,31 @@ class TestClosedForms:
     HEADS = {
         'as the paper': dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=6),
         'kernel not of whole strides': dict(
-            type='GlobalMaxPoolHead', num_classes=3, in_channels=6, mid_channels=7, kernel_size=3,
-            stride=2),
+            type='GlobalMaxPoolHead',
+            num_classes=3,
+            in_channels=6,
+            mid_channels=7,
+            kernel_size=3,
+            stride=2,
+        ),
         'stride beyond the kernel': dict(
-            type='GlobalMaxPoolHead', num_classes=3, in_channels=6, kernel_size=2, stride=3),
+            type='GlobalMaxPoolHead', num_classes=3, in_channels=6, kernel_size=2, stride=3
+        ),
         'no norm': dict(type='GlobalMaxPoolHead', num_classes=4, in_channels=6, norm_cfg=None),
-        'group norm': dict(type='GlobalMaxPoolHead', num_classes=4, in_channels=6,
-                           norm_cfg=dict(type='GN', num_groups=4)),
+        'group norm': dict(
+            type='GlobalMaxPoolHead',
+            num_classes=4,
+            in_channels=6,
+            norm_cfg=dict(type='GN', num_groups=4),
+        ),
         'sum': dict(type='GlobalSumPoolHead', num_classes=5, in_channels=6, mid_channels=8),
-        'sum, no norm': dict(type='GlobalSumPoolHead', num_classes=5, in_channels=6,
-                             norm_cfg=None),
+        'sum, no norm': dict(type='GlobalSumPoolHead', num_classes=5, in_channels=6, norm_cfg=None),
         'average': dict(type='SequenceHead', in_channels=6),
         'inverse entropy': dict(type='SequenceHead', in_channels=6, pooling='inverse_entropy'),
         'windows': dict(type='SequenceHead', in_channels=6, window=(2, 3)),
         'weighted windows': dict(
-            type='SequenceHead', in_channels=6, window=(3, 2), pooling='inverse_entropy'),
+            type='SequenceHead', in_channels=6, window=(3, 2), pooling='inverse_entropy'
+        ),
     }
 
     @pytest.fixture(params=HEADS.values(), ids=HEADS)
@@ -155,7 +169,7 @@ class TestClosedForms:
         head = MODELS.build(request.param).double().eval()
         stir_statistics(head)
         for weight in head.parameters():
-            nn.init.normal_(weight, std=.2)
+            nn.init.normal_(weight, std=0.2)
         return head
 
     @pytest.mark.parametrize('dtype, rtol', [(torch.float64, 1e-10), (torch.float32, 1e-5)])
@@ -193,26 +207,36 @@ class TestClosedForms:
         head = SequenceHead(in_channels=6)
         with torch.no_grad():
             shared = 100 * torch.randn(head.max_length, 6, 1)
-            head.classifier.weight[head.max_length:] += shared.repeat_interleave(11, dim=0)
+            head.classifier.weight[head.max_length :] += shared.repeat_interleave(11, dim=0)
         feats = torch.randn(2, 6, 9, 7) / 100
         closed = head.entropy_and_gradient_norm(feats)[1]
         exact = entropy_and_gradient_norm_by_autograd(head.double(), feats.double())[1]
         assert_close_in_norm(closed, exact, 1e-4)
 
-    @pytest.mark.parametrize('kernel, stride, size', [
-        ((4, 4), (2, 2), (23, 23)), ((3, 2), (2, 3), (8, 9)), ((2, 5), (1, 2), (6, 12)),
-        ((1, 1), (3, 1), (7, 4)), ((3, 3), (1, 1), (3, 3))])
+    @pytest.mark.parametrize(
+        'kernel, stride, size',
+        [
+            ((4, 4), (2, 2), (23, 23)),
+            ((3, 2), (2, 3), (8, 9)),
+            ((2, 5), (1, 2), (6, 12)),
+            ((1, 1), (3, 1), (7, 4)),
+            ((3, 3), (1, 1), (3, 3)),
+        ],
+    )
     def test_scattered_windows_are_a_transposed_convolution(self, kernel, stride, size):
         weight = torch.randn(5, 3, *kernel, dtype=torch.float64)
         grid = [(n - k) // s + 1 for n, k, s in zip(size, kernel, stride)]
         windows = torch.randint(grid[0] * grid[1], (4, 5))
         values = torch.randn(4, 5, dtype=torch.float64)
-        dense = values.new_zeros(4, 5, grid[0] * grid[1]).scatter_(2, windows[..., None],
-                                                                   values[..., None])
+        dense = values.new_zeros(4, 5, grid[0] * grid[1]).scatter_(
+            2, windows[..., None], values[..., None]
+        )
         expected = F.conv_transpose2d(dense.unflatten(2, grid), weight, stride=stride)
         left_out = [n - m for n, m in zip(size, expected.shape[2:])]
-        torch.testing.assert_close(scatter_windows(values, windows, weight, stride, size),
-                                   F.pad(expected, (0, left_out[1], 0, left_out[0])))
+        torch.testing.assert_close(
+            scatter_windows(values, windows, weight, stride, size),
+            F.pad(expected, (0, left_out[1], 0, left_out[0])),
+        )
 
     def test_a_shut_relu_and_a_sure_head_have_no_gradient(self):
         head = GlobalMaxPoolHead(num_classes=3, in_channels=6).eval()
@@ -230,8 +254,12 @@ class TestClosedForms:
 def by_closed_form_and_by_autograd(head, feats):
     """The gradient's norms both ways; the entropies that come along must be the head's."""
     (known, closed), (found, exact) = (
-        closed_form(feats) for closed_form in (
-            head.entropy_and_gradient_norm, partial(entropy_and_gradient_norm_by_autograd, head)))
+        closed_form(feats)
+        for closed_form in (
+            head.entropy_and_gradient_norm,
+            partial(entropy_and_gradient_norm_by_autograd, head),
+        )
+    )
     for entropy in (known, found):
         assert not entropy.requires_grad
         torch.testing.assert_close(entropy, head.entropy(feats).detach())

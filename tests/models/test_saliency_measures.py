@@ -1,4 +1,5 @@
 """What every saliency measure keeps to, and what each of the simple ones computes."""
+
 import copy
 import math
 
@@ -24,9 +25,11 @@ from mmdcn.registry import MODELS
 from .dcns import build_dcn, labelled, stir_statistics
 
 EXTRACTOR = dict(type='PatchExtractor', size=14, stride=4, offset=-1)
-MEASURES = {**{name: {} for name in package.__all__},
-            'InverseEntropy': dict(head=dict(type='SequenceHead', in_channels=24)),
-            'OracleCells': dict(patch_extractor=EXTRACTOR)}
+MEASURES = {
+    **{name: {} for name in package.__all__},
+    'InverseEntropy': dict(head=dict(type='SequenceHead', in_channels=24)),
+    'OracleCells': dict(patch_extractor=EXTRACTOR),
+}
 
 
 @pytest.fixture(params=MEASURES)
@@ -65,7 +68,7 @@ def test_a_map_is_float32_not_negative_and_without_a_graph(measure, head, dtype,
     assert found.shape == (3, 23, 21) and found.dtype == torch.float32
     assert found.isfinite().all() and found.min() >= 0 and found.max() > 0
     assert not found.requires_grad
-    assert entropy is None or (entropy.shape == (3, ) and entropy.dtype == torch.float32)
+    assert entropy is None or (entropy.shape == (3,) and entropy.dtype == torch.float32)
 
 
 def test_a_measure_leaves_no_trace_in_a_training_head(measure, head):
@@ -82,8 +85,9 @@ def test_a_measure_leaves_no_trace_in_a_training_head(measure, head):
 def test_an_image_is_measured_alike_alone_and_in_a_batch(measure, head, training):
     coarse = torch.rand(3, 24, 23, 23)
     together = measure(coarse, head.train(training), BOXES).saliency
-    torch.testing.assert_close(together[1:2], measure(coarse[1:2], head, BOXES[1:2]).saliency,
-                               rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        together[1:2], measure(coarse[1:2], head, BOXES[1:2]).saliency, rtol=1e-4, atol=1e-7
+    )
 
 
 def test_a_measure_never_waits_for_a_value(measure, head):
@@ -101,8 +105,10 @@ def test_a_dcn_trains_and_predicts_with_every_measure(measure):
         assert dcn(images, BOXES).shape == (3, 10)
         samples = dcn.predict(images, BOXES)
     for sample in samples:
-        assert sample.saliency.flatten()[sample.cells].min() == (
-            sample.saliency.flatten().sort().values[-4])
+        assert (
+            sample.saliency.flatten()[sample.cells].min()
+            == (sample.saliency.flatten().sort().values[-4])
+        )
 
 
 def test_the_activation_norm_is_the_length_of_each_vector(head):
@@ -132,28 +138,31 @@ def test_random_cells_come_all_equally_often(head):
 
 
 def test_class_activation_sums_what_speaks_for_the_class_in_the_windows_around_a_cell():
-    head = GlobalMaxPoolHead(num_classes=3, in_channels=2, mid_channels=5, kernel_size=3,
-                             stride=2).eval()
+    head = GlobalMaxPoolHead(
+        num_classes=3, in_channels=2, mid_channels=5, kernel_size=3, stride=2
+    ).eval()
     stir_statistics(head)
     coarse = torch.randn(2, 2, 8, 6)  # the last row and column are in no window
     found = ClassActivation()(coarse, head).saliency
     for image in range(2):
-        predicted = head(coarse[image:image + 1]).argmax()
+        predicted = head(coarse[image : image + 1]).argmax()
         expected = torch.zeros(8, 6)
         for y in (0, 2, 4):
             for x in (0, 2):
-                window = coarse[image:image + 1, :, y:y + 3, x:x + 3]
+                window = coarse[image : image + 1, :, y : y + 3, x : x + 3]
                 responses = head.conv(window).flatten().tolist()
-                expected[y:y + 3, x:x + 3] += sum(
-                    weight * response for weight, response
-                    in zip(head.fc.weight[predicted].tolist(), responses) if weight > 0)
+                expected[y : y + 3, x : x + 3] += sum(
+                    weight * response
+                    for weight, response in zip(head.fc.weight[predicted].tolist(), responses)
+                    if weight > 0
+                )
         torch.testing.assert_close(found[image], expected)
 
 
 @pytest.mark.parametrize('window', [(1, 1), (2, 1)])
 def test_class_activation_of_a_sequence_head_is_the_probability_of_the_digits_read(window):
     head = SequenceHead(in_channels=6, max_length=3, window=window)
-    nn.init.normal_(head.classifier.weight, std=3.)
+    nn.init.normal_(head.classifier.weight, std=3.0)
     coarse = torch.randn(8, 6, 3, 4)
     sequences = torch.stack([sample.pred_sequence for sample in head.predict(coarse)])
     assert 1 < len(sequences[:, 0].unique())
@@ -162,16 +171,19 @@ def test_class_activation_of_a_sequence_head_is_the_probability_of_the_digits_re
         expected = torch.zeros(3, 4)
         for y in range(3 - window[0] + 1):
             for x in range(4 - window[1] + 1):
-                cells = coarse[image, :, y:y + window[0], x:x + window[1]].flatten(1)
+                cells = coarse[image, :, y : y + window[0], x : x + window[1]].flatten(1)
                 logits = head.classifier(cells.mean(1, keepdim=True))[3:, 0].view(3, 11)
                 said = sum(logits[place].softmax(0)[digits[place]] for place in range(length + 1))
-                expected[y:y + window[0], x:x + window[1]] += said / cells.size(1)
+                expected[y : y + window[0], x : x + window[1]] += said / cells.size(1)
         torch.testing.assert_close(found[image], expected)
 
 
 def test_a_head_without_class_activation_is_named():
-    with pytest.raises(TypeError, match=r'ClassActivation needs a head with class_activation\('
-                                        r'feats\).*which Conv2d lacks: use GlobalMaxPoolHead'):
+    with pytest.raises(
+        TypeError,
+        match=r'ClassActivation needs a head with class_activation\('
+        r'feats\).*which Conv2d lacks: use GlobalMaxPoolHead',
+    ):
         ClassActivation()(torch.rand(1, 24, 5, 5), nn.Conv2d(24, 10, 5))
 
 
@@ -184,11 +196,11 @@ def test_the_oracles_score_is_the_share_of_the_boxes_that_a_patch_covers(head):
     found = oracle()(torch.zeros(1, 24, 23, 23), head, boxed(boxes)).saliency[0]
     canvas = torch.zeros(110, 110)  # five pixels of border on all sides
     for x1, y1, x2, y2 in boxes:
-        canvas[y1 + 5:y2 + 5, x1 + 5:x2 + 5] += 1
+        canvas[y1 + 5 : y2 + 5, x1 + 5 : x2 + 5] += 1
     for row in range(23):
         for column in range(23):
             top, left = 4 * row - 1 + 5, 4 * column - 1 + 5
-            share = canvas[top:top + 14, left:left + 14].sum() / canvas.sum()
+            share = canvas[top : top + 14, left : left + 14].sum() / canvas.sum()
             torch.testing.assert_close(found[row, column], share, rtol=1e-3, atol=0)
 
 
@@ -204,7 +216,8 @@ def test_of_patches_that_cover_as_much_the_oracle_takes_the_middle_first(head):
 def test_a_patch_that_covers_more_comes_before_any_nearer_to_the_middle(head):
     extractor = PatchExtractor(size=2, stride=1)
     found = OracleCells(patch_extractor=extractor)(
-        torch.zeros(1, 24, 11, 11), head, boxed((1, 1, 4, 9))).saliency[0]
+        torch.zeros(1, 24, 11, 11), head, boxed((1, 1, 4, 9))
+    ).saliency[0]
     inside = torch.zeros(11, 11, dtype=torch.bool)
     inside[1:8, 1:3] = True
     assert found[inside].min() > found[~inside].max()
@@ -217,9 +230,12 @@ def test_an_image_without_objects_has_no_salient_cell(head):
 
 @pytest.mark.parametrize('samples', [None, [DataSample()], boxed((0, 0, 9, 9)) + labelled(1)])
 def test_an_oracle_without_boxes_says_how_to_get_them(head, samples):
-    with pytest.raises(ValueError, match='OracleCells looks where the true boxes are, but got '
-                                         'data samples without gt_bboxes: pack them with '
-                                         'PackInputs'):
+    with pytest.raises(
+        ValueError,
+        match='OracleCells looks where the true boxes are, but got '
+        'data samples without gt_bboxes: pack them with '
+        'PackInputs',
+    ):
         oracle()(torch.zeros(2, 24, 23, 23), head, samples)
 
 
@@ -235,8 +251,9 @@ def test_inverse_entropy_is_that_of_each_cells_digits():
     found = InverseEntropy()(coarse, head).saliency
     p = head.at_each_place(coarse).digits  # (2, 5, 11, 12)
     for image, row, column in ((0, 0, 0), (1, 2, 3), (0, 1, 2)):
-        entropy = -sum(q * math.log(q) for digit in p[image, :, :, 4 * row + column].tolist()
-                       for q in digit)
+        entropy = -sum(
+            q * math.log(q) for digit in p[image, :, :, 4 * row + column].tolist() for q in digit
+        )
         assert found[image, row, column].item() == pytest.approx(1 / entropy, rel=1e-4)
 
 
@@ -248,6 +265,9 @@ def test_a_head_that_is_sure_of_a_place_is_as_sure_as_can_be():
 
 
 def test_a_head_that_cannot_say_how_sure_it_is_is_named():
-    with pytest.raises(TypeError, match=r'InverseEntropy needs a head with certainty\(feats\).*'
-                                        'which Conv2d lacks: use SequenceHead'):
+    with pytest.raises(
+        TypeError,
+        match=r'InverseEntropy needs a head with certainty\(feats\).*'
+        'which Conv2d lacks: use SequenceHead',
+    ):
         InverseEntropy()(torch.rand(1, 24, 5, 5), nn.Conv2d(24, 10, 5))

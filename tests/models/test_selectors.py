@@ -8,7 +8,9 @@ from mmdcn.models import TopKSelector
 
 
 def test_cells_are_row_major_and_sorted_by_falling_saliency():
-    saliency = torch.tensor([[[.1, .9, .3], [.0, .5, .2]], [[.6, .1, .2], [.3, .4, .5]]])
+    saliency = torch.tensor(
+        [[[0.1, 0.9, 0.3], [0.0, 0.5, 0.2]], [[0.6, 0.1, 0.2], [0.3, 0.4, 0.5]]]
+    )
     assert TopKSelector(k=3)(saliency).tolist() == [[1, 4, 2], [0, 5, 4]]
 
 
@@ -30,12 +32,18 @@ def test_all_cells_are_taken_where_k_is_larger_and_the_log_says_so_once(caplog):
 
 @pytest.mark.parametrize('k', [2.5, '8', None, True])
 def test_k_must_be_an_integer(k):
-    with pytest.raises(TypeError, match=r'TopKSelector\(k=...\) counts patches and must be an '
-                                        'integer, got'):
+    with pytest.raises(
+        TypeError,
+        match=r'TopKSelector\(k=...\) counts patches and must be an '
+        'integer, got',
+    ):
         TopKSelector(k=k)
 
 
 def test_k_must_not_be_negative():
-    with pytest.raises(ValueError, match=r'TopKSelector\(k=...\) counts patches and must be at '
-                                         "least 0, got -1: set the selector's k to"):
+    with pytest.raises(
+        ValueError,
+        match=r'TopKSelector\(k=...\) counts patches and must be at '
+        "least 0, got -1: set the selector's k to",
+    ):
         TopKSelector(k=-1)

@@ -30,8 +30,9 @@ def numbers(*sequences):
     samples = []
     for digits in sequences:
         sample = DataSample()
-        sample.set_field(torch.tensor([len(digits) - 1, *digits] + [10] * (5 - len(digits))),
-                         'gt_sequence')
+        sample.set_field(
+            torch.tensor([len(digits) - 1, *digits] + [10] * (5 - len(digits))), 'gt_sequence'
+        )
         samples.append(sample)
     return samples
 
@@ -83,8 +84,14 @@ def test_a_place_is_a_window_whose_features_are_averaged():
     head, feats = sharp_head(window=(2, 3)), torch.randn(1, 6, 3, 4)
     one_cell = sharp_head()
     one_cell.load_state_dict(head.state_dict())
-    windows = torch.stack([feats[0, :, row:row + 2, column:column + 3].mean((1, 2))
-                           for row in range(2) for column in range(2)], dim=1)
+    windows = torch.stack(
+        [
+            feats[0, :, row : row + 2, column : column + 3].mean((1, 2))
+            for row in range(2)
+            for column in range(2)
+        ],
+        dim=1,
+    )
     expected = one_cell.probabilities(windows[None, :, None])
     torch.testing.assert_close(head.probabilities(feats), expected)
 
@@ -99,8 +106,11 @@ def test_a_patch_of_a_windows_size_is_one_place():
 
 @pytest.mark.parametrize('shape', [(1, 6, 1, 3), (1, 6, 2, 2), (1, 6, 5, 1, 3)])
 def test_a_map_smaller_than_the_window_is_refused(shape):
-    with pytest.raises(ValueError, match=r'SequenceHead\(window=\(2, 3\)\) got a map of .* cells: '
-                                         'enlarge the image or patch, or set a smaller window'):
+    with pytest.raises(
+        ValueError,
+        match=r'SequenceHead\(window=\(2, 3\)\) got a map of .* cells: '
+        'enlarge the image or patch, or set a smaller window',
+    ):
         sharp_head(window=(2, 3))(torch.rand(shape))
 
 
@@ -111,7 +121,7 @@ def test_a_window_of_nothing_is_refused():
 
 def test_the_loss_is_that_of_a_plain_computation_image_by_image():
     head, feats = sharp_head(), torch.randn(4, 6, 3, 3)
-    truths = ((7, ), (1, 2), (0, 0, 9), (5, 4, 3, 2, 1))
+    truths = ((7,), (1, 2), (0, 0, 9), (5, 4, 3, 2, 1))
     p = head(feats).exp().detach()
     total = 0
     for image, digits in enumerate(truths):
@@ -137,9 +147,14 @@ def test_decoding_equals_a_search_over_all_numbers(seed):
     length = (2 * torch.randn(1, 3, generator=generator)).softmax(1)
     digits = (2 * torch.randn(1, 3, 11, generator=generator)).softmax(2)
     best = max(
-        (math.log(length[0, n - 1]) + sum(math.log(digits[0, i, s]) for i, s in enumerate(number)),
-         [n - 1, *number] + [10] * (3 - n))
-        for n in (1, 2, 3) for number in itertools.product(range(10), repeat=n))
+        (
+            math.log(length[0, n - 1])
+            + sum(math.log(digits[0, i, s]) for i, s in enumerate(number)),
+            [n - 1, *number] + [10] * (3 - n),
+        )
+        for n in (1, 2, 3)
+        for number in itertools.product(range(10), repeat=n)
+    )
     sequence, log_p = most_probable(SequenceProbabilities(length, digits))
     assert sequence[0].tolist() == best[1]
     assert log_p.item() == pytest.approx(best[0], rel=1e-5)
@@ -149,7 +164,7 @@ def test_gradients_stay_finite_where_the_head_is_wholly_sure():
     for pooling in POOLINGS:
         head = sharp_head(pooling)
         feats = (100 * torch.randn(2, 6, 3, 3)).requires_grad_()
-        (head.loss(feats, numbers((1, ), (2, 3)))['loss'] + head.entropy(feats).sum()).backward()
+        (head.loss(feats, numbers((1,), (2, 3)))['loss'] + head.entropy(feats).sum()).backward()
         assert feats.grad.isfinite().all()
 
 
@@ -181,7 +196,7 @@ def test_a_head_of_its_own_drives_the_saliency_where_it_has_one():
 
 def test_predictions_carry_the_number_its_probability_and_all_distributions():
     head, feats = sharp_head(), torch.randn(2, 6, 3, 3)
-    samples = head.predict(feats, numbers((1, ), (2, )))
+    samples = head.predict(feats, numbers((1,), (2,)))
     p = head.probabilities(feats)
     sequence, log_p = most_probable(p)
     for index, sample in enumerate(samples):
@@ -196,21 +211,20 @@ def test_predictions_carry_the_number_its_probability_and_all_distributions():
 def test_views_of_an_image_are_averaged_before_decoding():
     def view(length, digit):
         p = SequenceProbabilities(torch.tensor([length]), torch.tensor([[digit] * 2]))
-        return set_predictions(p, numbers((4, )))[0]
+        return set_predictions(p, numbers((4,)))[0]
 
-    sure = [0.] * 9
-    one = view([.9, .1], [.6, .4, *sure])
-    two = view([.4, .6], [.1, .9, *sure])
-    merged, = AverageSequenceTTA(Stub()).merge_preds([[one, two]])
+    sure = [0.0] * 9
+    one = view([0.9, 0.1], [0.6, 0.4, *sure])
+    two = view([0.4, 0.6], [0.1, 0.9, *sure])
+    (merged,) = AverageSequenceTTA(Stub()).merge_preds([[one, two]])
     assert merged.pred_sequence.tolist() == [0, 1, 10]
-    torch.testing.assert_close(merged.pred_length, torch.tensor([.65, .35]))
-    torch.testing.assert_close(merged.pred_confidence, torch.tensor(.65 * .65))
+    torch.testing.assert_close(merged.pred_length, torch.tensor([0.65, 0.35]))
+    torch.testing.assert_close(merged.pred_confidence, torch.tensor(0.65 * 0.65))
     assert merged.gt_sequence.tolist() == [0, 4, 10, 10, 10, 10]
     assert one.pred_sequence.tolist() == [0, 0, 10]
 
 
 class Stub(torch.nn.Module):
-
     def test_step(self, data):
         return data
 
@@ -225,24 +239,34 @@ def test_fine_vectors_alone_make_the_refined_map():
 
 
 def test_no_patches_are_refused_where_nothing_else_is_read():
-    with pytest.raises(ValueError, match='FineOnlyRefine reads the patches alone and got none: set'
-                                         " the selector's k to at least 1"):
+    with pytest.raises(
+        ValueError,
+        match='FineOnlyRefine reads the patches alone and got none: set'
+        " the selector's k to at least 1",
+    ):
         FineOnlyRefine()(torch.rand(2, 6, 4, 4), torch.rand(2, 0, 6), torch.zeros(2, 0).long())
 
 
 def test_the_head_sits_on_a_backbone_of_mmpretrain():
-    model = MODELS.build(dict(
-        type='ImageClassifier', backbone=dict(type='ResNet', depth=18),
-        head=dict(type='SequenceHead', in_channels=512)))
+    model = MODELS.build(
+        dict(
+            type='ImageClassifier',
+            backbone=dict(type='ResNet', depth=18),
+            head=dict(type='SequenceHead', in_channels=512),
+        )
+    )
     images = torch.rand(2, 3, 64, 96)
-    model(images, numbers((3, 1), (4, )), mode='loss')['loss'].backward()
+    model(images, numbers((3, 1), (4,)), mode='loss')['loss'].backward()
     assert model.backbone.conv1.weight.grad.abs().max() > 0
-    assert model(images, mode='predict')[0].pred_sequence.shape == (6, )
+    assert model(images, mode='predict')[0].pred_sequence.shape == (6,)
 
 
 def test_an_unknown_pooling_is_named():
-    with pytest.raises(ValueError, match=r"SequenceHead\(pooling=...\) must be one of \('average', "
-                                         r"'inverse_entropy'\), got 'max'"):
+    with pytest.raises(
+        ValueError,
+        match=r"SequenceHead\(pooling=...\) must be one of \('average', "
+        r"'inverse_entropy'\), got 'max'",
+    ):
         SequenceHead(in_channels=6, pooling='max')
 
 
@@ -252,14 +276,20 @@ def test_a_map_of_other_channels_is_named():
 
 
 def test_samples_without_a_number_are_named():
-    with pytest.raises(ValueError, match=r"which the data samples lack: end the pipeline with "
-                                         r"dict\(type='PackInputs', algorithm_keys="):
+    with pytest.raises(
+        ValueError,
+        match=r'which the data samples lack: end the pipeline with '
+        r"dict\(type='PackInputs', algorithm_keys=",
+    ):
         sharp_head().loss(torch.rand(1, 6, 2, 2), [DataSample()])
 
 
 @pytest.mark.parametrize('max_length', [3, 8])
 def test_sequences_of_another_length_are_refused(max_length):
     head = SequenceHead(in_channels=6, max_length=max_length)
-    with pytest.raises(ValueError, match=rf'max_length={max_length}\) got sequences of up to 5 '
-                                         'digits: set max_length'):
+    with pytest.raises(
+        ValueError,
+        match=rf'max_length={max_length}\) got sequences of up to 5 '
+        'digits: set max_length',
+    ):
         head.loss(torch.rand(1, 6, 2, 2), numbers([1, 2]))

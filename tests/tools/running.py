@@ -1,4 +1,5 @@
 """Running the tools as a user does."""
+
 import io
 import json
 import os
@@ -8,25 +9,30 @@ import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Dict, List
 
 import pytest
 
 from ..conftest import ROOT
 
 TIMEOUT = 900  # seconds; only what hangs takes so long, also on a busy machine
-QUICK = 'configs/cluttered_mnist/dcn-k8-hint_1xb128-4e_cluttered-mnist.py'
+QUICK = 'configs/dcn/dcn-k8-hint_1xb128-4e_cluttered-mnist.py'
 
 
-def environment(**variables: str) -> Dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     """This process's, with the interpreter of the tests first on the path."""
     path = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     return {**os.environ, 'PATH': path, 'PYTHONPATH': str(ROOT), **variables}
 
 
-def python(*args, **variables: str) -> List[str]:
-    return dict(args=[sys.executable, *map(str, args)], cwd=ROOT, env=environment(**variables),
-                text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def python(*args, **variables: str) -> list[str]:
+    return dict(
+        args=[sys.executable, *map(str, args)],
+        cwd=ROOT,
+        env=environment(**variables),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def run_python(*args, **variables: str) -> str:
@@ -66,7 +72,7 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
-def logged(work_dir: Path, key: str) -> Dict[int, float]:
+def logged(work_dir: Path, key: str) -> dict[int, float]:
     """Iteration -> value, from the logs of all runs in a work dir, the newest run last."""
     values = {}
     for path in sorted(work_dir.glob('*/vis_data/scalars.json')):

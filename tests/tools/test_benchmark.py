@@ -11,16 +11,19 @@ from mmdcn.utils.build import read_config
 from ..conftest import ROOT
 from .running import run_tool
 
-CONFIGS = [f'configs/cluttered_mnist/{name}_1xb128-60e_cluttered-mnist.py'
-           for name in ('coarse', 'fine', 'dcn-k8-hint')]
+CONFIGS = [
+    f'configs/dcn/{name}_1xb128-60e_cluttered-mnist.py'
+    for name in ('coarse', 'fine', 'dcn-k8-hint')
+]
 TOOL = 'tools/analysis_tools/benchmark.py'
 
 
 def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_root):
     metrics = tmp_path / 'metrics.json'
     metrics.write_text(json.dumps({'accuracy/top1': 98.25}))
-    printed = run_tool(TOOL, *CONFIGS, '--batch-sizes', 1, 2, '--rounds', 2,
-                         '--metrics', f'dcn-k8-hint={metrics}')
+    printed = run_tool(
+        TOOL, *CONFIGS, '--batch-sizes', 1, 2, '--rounds', 2, '--metrics', f'dcn-k8-hint={metrics}'
+    )
     table, ratios = printed.split('Ratios')
     rows = {line.split()[0]: line for line in table.splitlines() if line.strip()}
     assert '6,357,420' in rows['coarse'] and '82,951,584' in rows['fine']
@@ -33,13 +36,30 @@ def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_r
 
 def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp_path):
     out = tmp_path / 'new' / 'times.json'
-    printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '1x100x100', '--batch-sizes', 1,
-                         3, '--rounds', 2, '--device', 'cpu', '--out', out)
+    printed = run_tool(
+        TOOL,
+        *CONFIGS[1:],
+        '--shapes',
+        '1x40x60',
+        '1x100x100',
+        '--batch-sizes',
+        1,
+        3,
+        '--rounds',
+        2,
+        '--device',
+        'cpu',
+        '--out',
+        out,
+    )
     assert 'An image of 1×40×60 on cpu' in printed
     rows = json.loads(out.read_text())
     assert [(row['model'], row['shape'], row['batch']) for row in rows] == [
-        (model, size, batch) for size in ([1, 40, 60], [1, 100, 100]) for batch in (1, 3)
-        for model in ('fine', 'dcn-k8-hint')]
+        (model, size, batch)
+        for size in ([1, 40, 60], [1, 100, 100])
+        for batch in (1, 3)
+        for model in ('fine', 'dcn-k8-hint')
+    ]
     assert rows[-1]['multiplications'] == 19_330_860
     for row in rows:
         assert 0 < row['ms_per_image_10'] <= row['ms_per_image'] <= row['ms_per_image_90']
@@ -53,8 +73,19 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
 
 def test_the_memory_of_a_training_step_is_that_of_its_feature_maps(tmp_path, mnist_root):
     out = tmp_path / 'times.json'
-    printed = run_tool(TOOL, *CONFIGS[:2], '--batch-sizes', 1, '--rounds', 1, '--device', 'cpu',
-                       '--training', '--out', out)
+    printed = run_tool(
+        TOOL,
+        *CONFIGS[:2],
+        '--batch-sizes',
+        1,
+        '--rounds',
+        1,
+        '--device',
+        'cpu',
+        '--training',
+        '--out',
+        out,
+    )
     coarse, fine = json.loads(out.read_text())
     assert 'MB, training step' in printed
     ratio = f'{coarse["training_peak_bytes"] / fine["training_peak_bytes"]:.2f}'
@@ -65,12 +96,29 @@ def test_the_memory_of_a_training_step_is_that_of_its_feature_maps(tmp_path, mni
 
 
 def test_variants_are_rows_beside_what_they_are_variants_of():
-    printed = run_tool(TOOL, *CONFIGS[1:], '--shapes', '1x40x60', '--batch-sizes', 1, '--rounds',
-                         1, '--variants', 'as-built', 'autograd')
-    table, ratios = ([line.strip() for line in half.splitlines()]
-                     for half in printed.split('Ratios'))
-    names = ('fine, as-built', 'fine', 'dcn-k8-hint, as-built', 'dcn-k8-hint, autograd',
-             'dcn-k8-hint')
+    printed = run_tool(
+        TOOL,
+        *CONFIGS[1:],
+        '--shapes',
+        '1x40x60',
+        '--batch-sizes',
+        1,
+        '--rounds',
+        1,
+        '--variants',
+        'as-built',
+        'autograd',
+    )
+    table, ratios = (
+        [line.strip() for line in half.splitlines()] for half in printed.split('Ratios')
+    )
+    names = (
+        'fine, as-built',
+        'fine',
+        'dcn-k8-hint, as-built',
+        'dcn-k8-hint, autograd',
+        'dcn-k8-hint',
+    )
     rows = [line for line in table if line.startswith(('fine', 'dcn'))]
     assert [re.split(r'  +', row)[0] for row in rows] == list(names)
     costs = [int(re.split(r'  +', row)[1].replace(',', '')) for row in rows]
@@ -83,8 +131,11 @@ def test_variants_are_rows_beside_what_they_are_variants_of():
 
 def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkeypatch):
     compiling = torch.compile
-    monkeypatch.setattr(torch, 'compile', lambda model, dynamic, options: compiling(
-        model, dynamic=dynamic, backend='eager'))  # the default would take minutes
+    monkeypatch.setattr(
+        torch,
+        'compile',
+        lambda model, dynamic, options: compiling(model, dynamic=dynamic, backend='eager'),
+    )  # the default would take minutes
     tool = runpy.run_path(str(ROOT / TOOL))
     plain, compiled = tool['rows_of']('coarse', read_config(ROOT / CONFIGS[0]), ['compiled'], 'cpu')
     assert (plain.name, compiled.name) == ('coarse', 'coarse, compiled')
@@ -92,7 +143,9 @@ def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkey
     images = torch.rand(2, 1, 100, 100)
     measured = tool['measure']([plain, compiled], images, Namespace(rounds=2, device='cpu'))
     assert [(one.row.name, one.batch, len(one.seconds)) for one in measured] == [
-        ('coarse', 2, 2), ('coarse, compiled', 2, 2)]
+        ('coarse', 2, 2),
+        ('coarse, compiled', 2, 2),
+    ]
     torch.testing.assert_close(compiled.run(images), plain.run(images))
 
 
@@ -104,11 +157,14 @@ def test_a_shape_that_is_none_is_refused():
 def test_metrics_of_an_unknown_model_are_refused():
     printed = run_tool(TOOL, *CONFIGS, '--metrics', f'dcn={__file__}', code=2)
     assert "--metrics names ['dcn'], but the models are ['coarse', 'fine', 'dcn-k8-hint']" in (
-        printed)
+        printed
+    )
 
 
 def test_a_ratio_is_that_of_times_in_the_same_turn():
     tool = runpy.run_path(str(ROOT / TOOL))
-    one, other = (tool['Measurement'](None, (1, 8, 8), 1, np.array(seconds), 0)
-                  for seconds in ([2., 6., 12.], [1., 2., 3.]))
+    one, other = (
+        tool['Measurement'](None, (1, 8, 8), 1, np.array(seconds), 0)
+        for seconds in ([2.0, 6.0, 12.0], [1.0, 2.0, 3.0])
+    )
     np.testing.assert_allclose(tool['ratio'](one, other), [2.2, 3, 3.8])

@@ -20,17 +20,20 @@ def compared(tmp_path_factory, mnist_root):
     config.write_text(
         f"_base_ = '{ROOT / QUICK}'\n"
         f"test_dataloader = dict(batch_size=8, dataset=dict(data_root='{mnist_root}', "
-        'indices=12))\n')
+        'indices=12))\n'
+    )
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(folder / 'dcn.pth'))
-    printed = run_tool(TOOL, config, folder / 'dcn.pth', '--subset', 'test', '--out',
-                       folder / 'new' / 'out.json')
+    printed = run_tool(
+        TOOL, config, folder / 'dcn.pth', '--subset', 'test', '--out', folder / 'new' / 'out.json'
+    )
     return folder, printed, json.loads((folder / 'new' / 'out.json').read_text())
 
 
 def test_every_measure_is_tested_with_every_budget(compared):
     _, printed, written = compared
     assert [(row['saliency'], row['k']) for row in written['results']] == [
-        (name, k) for name in MEASURES for k in (2, 4, 8, 16, 24)]
+        (name, k) for name in MEASURES for k in (2, 4, 8, 16, 24)
+    ]
     assert written['subset'] == 'test' and written['images'] == 12
     for row in written['results']:
         assert 12 * row['error'] / 100 == pytest.approx(round(12 * row['error'] / 100))
@@ -41,11 +44,23 @@ def test_every_measure_is_tested_with_every_budget(compared):
 
 def test_its_errors_and_hits_are_those_of_the_test_tool(compared):
     folder, _, written = compared
-    row, = (row for row in written['results']
-            if (row['saliency'], row['k']) == ('ActivationNorm', 4))
-    run_tool('tools/test.py', folder / 'config.py', folder / 'dcn.pth', '--work-dir',
-             folder / 'work', '--out', folder / 'metrics.json', '--out-item', 'metrics',
-             '--cfg-options', 'model.saliency.type=ActivationNorm', 'model.selector.k=4')
+    (row,) = (
+        row for row in written['results'] if (row['saliency'], row['k']) == ('ActivationNorm', 4)
+    )
+    run_tool(
+        'tools/test.py',
+        folder / 'config.py',
+        folder / 'dcn.pth',
+        '--work-dir',
+        folder / 'work',
+        '--out',
+        folder / 'metrics.json',
+        '--out-item',
+        'metrics',
+        '--cfg-options',
+        'model.saliency.type=ActivationNorm',
+        'model.selector.k=4',
+    )
     metrics = json.loads((folder / 'metrics.json').read_text())
     assert row['error'] == pytest.approx(100 - metrics['accuracy/top1'], abs=1e-3)
     assert row['patch_hit'] == pytest.approx(metrics['patch_hit/mean'], abs=1e-3)
@@ -66,12 +81,18 @@ def test_a_plot_lies_beside_the_figures(compared):
     assert (compared[0] / 'new' / 'out.png').read_bytes()[:4] == b'\x89PNG'
 
 
-@pytest.mark.parametrize('args, code, complaint', [
-    ((QUICK, 'nowhere.pth'), 2, 'The checkpoint nowhere.pth is not there'),
-    (('nowhere.py', 'README.md'), 1, 'The config nowhere.py is not there'),
-    ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: names a .json file, got plot.png'),
-    ((QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'), 1,
-     'is no DCNClassifier, so it has no saliency and chooses no patches'),
-])
+@pytest.mark.parametrize(
+    'args, code, complaint',
+    [
+        ((QUICK, 'nowhere.pth'), 2, 'The checkpoint nowhere.pth is not there'),
+        (('nowhere.py', 'README.md'), 1, 'The config nowhere.py is not there'),
+        ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: names a .json file, got plot.png'),
+        (
+            (QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'),
+            1,
+            'is no DCNClassifier, so it has no saliency and chooses no patches',
+        ),
+    ],
+)
 def test_what_cannot_be_compared_is_refused_before_any_work(args, code, complaint):
     assert complaint in run_tool(TOOL, *args, code=code)

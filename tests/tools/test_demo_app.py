@@ -15,7 +15,7 @@ from ..conftest import ROOT
 from .running import QUICK, run_tool
 
 TOOL = ROOT / 'tools' / 'demo_app.py'
-OPTIONS = dict(k=8, threshold=.05, share=.1)
+OPTIONS = dict(k=8, threshold=0.05, share=0.1)
 
 
 @pytest.fixture(scope='module')
@@ -46,14 +46,20 @@ def test_the_slider_sets_patches_and_cost(app, explorer, image, k):
 
 def test_the_prediction_is_that_of_the_plain_model(app, explorer, image):
     answer = explorer(image, app.FIXED, **OPTIONS)
-    expected, = DCNInferencer('dcn-k8-hint')(image)
+    (expected,) = DCNInferencer('dcn-k8-hint')(image)
     assert list(answer.labels)[expected['pred_label']] == expected['pred_class']
     np.testing.assert_allclose(list(answer.labels.values()), expected['pred_scores'], atol=1e-4)
 
 
-@pytest.mark.parametrize('budget, changed', [
-    ('ENTROPY', dict(threshold=1.)), ('ENTROPY', dict(threshold=.01)),
-    ('MASS', dict(share=.01)), ('MASS', dict(share=.5, k=20))])
+@pytest.mark.parametrize(
+    'budget, changed',
+    [
+        ('ENTROPY', dict(threshold=1.0)),
+        ('ENTROPY', dict(threshold=0.01)),
+        ('MASS', dict(share=0.01)),
+        ('MASS', dict(share=0.5, k=20)),
+    ],
+)
 def test_adaptive_budgets_are_those_of_the_selectors(app, explorer, image, budget, changed):
     options = {**OPTIONS, **changed}
     answer = explorer(image, getattr(app, budget), **options)
@@ -61,9 +67,12 @@ def test_adaptive_budgets_are_those_of_the_selectors(app, explorer, image, budge
         inputs = torch.from_numpy(image / 255).float()[None, None]
         glance = explorer.model.extract_feat(inputs)
     selector = (
-        EntropySelector(k=options['k'], threshold=options['threshold'],
-                        full_threshold=50 * options['threshold']) if budget == 'ENTROPY' else
-        MassSelector(k=options['k'], share=options['share']))
+        EntropySelector(
+            k=options['k'], threshold=options['threshold'], full_threshold=50 * options['threshold']
+        )
+        if budget == 'ENTROPY'
+        else MassSelector(k=options['k'], share=options['share'])
+    )
     budgets = selector.budgets(glance.saliency, glance.entropy).clamp(max=options['k'])
     assert answer.patches == budgets.item()
 
@@ -72,14 +81,15 @@ def test_numbers_are_read_in_images_of_any_size(app):
     explorer = app.Explorer(DCNInferencer('dcn-k6-inverse-entropy-w25', pretrained=False))
     assert explorer.budgets == [app.FIXED, app.MASS]  # no entropy comes along
     answer = explorer(np.full((90, 250, 3), 99, np.uint8), app.FIXED, **OPTIONS)
-    (number, probability), = answer.labels.items()
+    ((number, probability),) = answer.labels.items()
     assert number.isdecimal() and 0 < probability <= 1 and answer.patches == 8
 
 
 def test_colours_reach_a_network_that_takes_them_in_its_order(app):
     cfg = Config.fromfile(ROOT / QUICK)
-    model = DCNInferencer(cfg, pretrained=False, coarse=dict(in_channels=3),
-                          fine=dict(in_channels=3))
+    model = DCNInferencer(
+        cfg, pretrained=False, coarse=dict(in_channels=3), fine=dict(in_channels=3)
+    )
     explorer, seen = app.Explorer(model), []
     explorer.model.coarse.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     red = np.zeros((60, 70, 3), np.uint8)
@@ -99,11 +109,14 @@ def test_a_classifier_without_patches_is_refused(app):
 
 
 def test_the_cost_stands_in_a_table(app):
-    answer = app.Answer(None, {}, 8, 529, dict(coarse=2_670_060, fine=9_248_256, neck=0), .00123)
+    answer = app.Answer(None, {}, 8, 529, dict(coarse=2_670_060, fine=9_248_256, neck=0), 0.00123)
     assert app.cost_of(answer).splitlines() == [
-        '| patches | multiplications | milliseconds |', '|---|---|---|',
-        '| 8 of 529 cells | 11,918,316 | 1.2 |', '',
-        '<small>coarse 2,670,060 · fine 9,248,256</small>']
+        '| patches | multiplications | milliseconds |',
+        '|---|---|---|',
+        '| 8 of 529 cells | 11,918,316 | 1.2 |',
+        '',
+        '<small>coarse 2,670,060 · fine 9,248,256</small>',
+    ]
 
 
 def test_the_drawing_board_is_as_large_as_the_networks_images(app):
@@ -122,7 +135,7 @@ def test_the_page_has_a_button_for_test_images_where_there_are_some(app, explore
     model = SimpleNamespace(_config=cfg)
     for dataset in (app.test_images(model), None):
         page = app.build_page(explorer, dataset, 'dcn-k8-hint')
-        button, = (part for part in page.blocks.values() if part.elem_id == 'another')
+        (button,) = (part for part in page.blocks.values() if part.elem_id == 'another')
         assert button.visible == (dataset is not None)
     cfg.test_dataloader.dataset.data_root = 'nowhere'
     assert app.test_images(model) is None

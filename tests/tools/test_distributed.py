@@ -1,4 +1,5 @@
 """Several processes train as one does, whoever starts them."""
+
 import os
 import re
 import subprocess
@@ -72,8 +73,15 @@ def run(*command, starters=None) -> str:
     env = environment(PORT=free_port(), MASTER_PORT=free_port(), OMP_NUM_THREADS='1')
     if starters is not None:
         env['PATH'] = f'{starters}{os.pathsep}{env["PATH"]}'
-    done = subprocess.run(list(map(str, command)), cwd=ROOT, env=env, text=True, timeout=600,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=ROOT,
+        env=env,
+        text=True,
+        timeout=600,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
@@ -88,24 +96,45 @@ def whole(tmp_path_factory, mnist_root):
 
 
 def assert_same_weights(found, expected, epoch):
-    states = [read_checkpoint(folder / f'epoch_{epoch}.pth').weights
-              for folder in (found, expected)]
+    states = [
+        read_checkpoint(folder / f'epoch_{epoch}.pth').weights for folder in (found, expected)
+    ]
     assert states[0].keys() == states[1].keys()
     for name, value in states[1].items():
         torch.testing.assert_close(states[0][name], value, rtol=0, atol=1e-5, msg=name)
 
 
 def test_torchrun_and_then_slurm_accumulating_give_the_weights_of_one_process(
-        whole, starters, tmp_path):
+    whole, starters, tmp_path
+):
     config, work = write_config(tmp_path / 'config.py'), tmp_path / 'work'
-    run('bash', 'tools/dist_train.sh', config, 2, '--work-dir', work, '--auto-scale-lr',
-        '--cfg-options', f'train_dataloader.batch_size={BATCH // 2}', 'train_cfg.max_epochs=1')
+    run(
+        'bash',
+        'tools/dist_train.sh',
+        config,
+        2,
+        '--work-dir',
+        work,
+        '--auto-scale-lr',
+        '--cfg-options',
+        f'train_dataloader.batch_size={BATCH // 2}',
+        'train_cfg.max_epochs=1',
+    )
     assert_same_weights(work, whole, epoch=1)
     assert not (work / 'epoch_2.pth').exists()
     assert 'resumed epoch: 1' in run(
-        'bash', 'tools/slurm_train.sh', 'cpu', 'job', config, work, '--resume', '--cfg-options',
-        f'train_dataloader.batch_size={BATCH // 4}', 'optim_wrapper.accumulative_counts=2',
-        starters=starters)
+        'bash',
+        'tools/slurm_train.sh',
+        'cpu',
+        'job',
+        config,
+        work,
+        '--resume',
+        '--cfg-options',
+        f'train_dataloader.batch_size={BATCH // 4}',
+        'optim_wrapper.accumulative_counts=2',
+        starters=starters,
+    )
     assert_same_weights(work, whole, epoch=2)
     rate, half = 6e-3 * BATCH / 128, STEPS // 2
     assert logged(whole, 'lr') == {step: rate for step in range(1, 2 * half + 1)}
@@ -113,17 +142,35 @@ def test_torchrun_and_then_slurm_accumulating_give_the_weights_of_one_process(
 
 
 def test_mpi_validates_and_saves_average_weights_with_all_processes_statistics(
-        starters, tmp_path, mnist_root):
+    starters, tmp_path, mnist_root
+):
     readme = (ROOT / 'README.md').read_text(encoding='utf-8')
-    shown, = re.findall(r'<!-- run by tests/tools/test_distributed.py -->\n```python\n(.*?)```',
-                        readme, re.DOTALL)
+    (shown,) = re.findall(
+        r'<!-- run by tests/tools/test_distributed.py -->\n```python\n(.*?)```', readme, re.DOTALL
+    )
     config, work = tmp_path / 'config.py', tmp_path / 'work'
-    config.write_text(shown.replace("'configs/", f"'{ROOT}/configs/") + SHORT + dedent("""\
+    config.write_text(
+        shown.replace("'configs/", f"'{ROOT}/configs/")
+        + SHORT
+        + dedent("""\
         custom_hooks += [dict(type='KeepStatesHook')]
         model = dict(selector=dict(type='EntropySelector', threshold=100.))  # nothing to look at
-        """))
-    run('mpirun', 'python', 'tools/train.py', config, '--launcher', 'mpi', '--work-dir', work,
-        '--cfg-options', 'train_cfg.max_epochs=1', 'train_cfg.val_interval=1', starters=starters)
+        """)
+    )
+    run(
+        'mpirun',
+        'python',
+        'tools/train.py',
+        config,
+        '--launcher',
+        'mpi',
+        '--work-dir',
+        work,
+        '--cfg-options',
+        'train_cfg.max_epochs=1',
+        'train_cfg.val_interval=1',
+        starters=starters,
+    )
     parameters = {name for name, _ in build_dcn().named_parameters()}
     momentum = Config.fromfile(work / 'config.py').custom_hooks[2].momentum
     ranks = [torch.load(work / f'states_{rank}.pth') for rank in (0, 1)]
@@ -147,8 +194,10 @@ def test_mpi_validates_and_saves_average_weights_with_all_processes_statistics(
     assert moved  # the processes had statistics of their own
 
 
-@pytest.mark.parametrize('launcher, variable', [
-    ('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')])
+@pytest.mark.parametrize(
+    'launcher, variable',
+    [('pytorch', 'RANK'), ('slurm', 'SLURM_PROCID'), ('mpi', 'OMPI_COMM_WORLD_RANK')],
+)
 def test_a_process_that_no_launcher_started_says_so(launcher, variable):
     with pytest.raises(SystemExit, match=f'--launcher {launcher} reads {variable}, which is not'):
         load_config(arguments(launcher))
@@ -164,14 +213,16 @@ def test_mpi_on_several_machines_asks_where_the_processes_meet(monkeypatch):
 
 
 def arguments(launcher: str) -> Namespace:
-    return Namespace(config=str(ROOT / QUICK), cfg_options=None, work_dir=None, local_rank=0,
-                     launcher=launcher)
+    return Namespace(
+        config=str(ROOT / QUICK), cfg_options=None, work_dir=None, local_rank=0, launcher=launcher
+    )
 
 
 def test_sync_bn_synchronises_every_norm_of_a_dcn_and_changes_no_prediction(monkeypatch):
     monkeypatch.setenv('LOCAL_RANK', '0')
-    monkeypatch.setattr('mmengine.runner.runner.MMDistributedDataParallel',
-                        lambda module, **options: module)
+    monkeypatch.setattr(
+        'mmengine.runner.runner.MMDistributedDataParallel', lambda module, **options: module
+    )
     runner = SimpleNamespace(distributed=True, cfg=dict(sync_bn='torch'))
     dcn, images = build_dcn().eval(), torch.rand(2, 1, 100, 100)
     with torch.no_grad():

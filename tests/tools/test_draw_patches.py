@@ -13,9 +13,11 @@ from ..conftest import ROOT
 from ..models.dcns import build_dcn
 from .running import QUICK, run_tool
 
-SVHN = 'configs/svhn/dcn-k3-w25-3scales_street-numbers.py'
-TOWERS = {'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
-          'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth'}
+SVHN = 'configs/dcn/dcn-k3-w25-3scales_street-numbers.py'
+TOWERS = {
+    'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
+    'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth',
+}
 
 
 @pytest.fixture(scope='module')
@@ -29,9 +31,10 @@ def folder(tmp_path_factory, mnist_root, street_numbers_root):
     (folder / 'configs').symlink_to(ROOT / 'configs')
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(folder / 'dcn.pth'))
     for name, checkpoint in TOWERS.items():
-        model = build_model(Config.fromfile(ROOT / 'configs' / 'svhn' / f'{name}.py'))
-        save_checkpoint(dict(state_dict=model.state_dict()),
-                        str(folder / 'work_dirs' / name / checkpoint))
+        model = build_model(Config.fromfile(ROOT / 'configs' / 'dcn' / f'{name}.py'))
+        save_checkpoint(
+            dict(state_dict=model.state_dict()), str(folder / 'work_dirs' / name / checkpoint)
+        )
     return folder
 
 
@@ -45,13 +48,22 @@ def test_a_checkpoints_patches_on_the_first_images_of_a_subset_are_drawn(draw, f
     printed = draw(QUICK, 'dcn.pth', '--out', 'new/patches.png', '--num', 3, '--subset', 'val')
     assert 'new/patches.png: 3 images of the val set, boxes are the 8 patches' in printed
     height, width = cv2.imread(str(folder / 'new' / 'patches.png')).shape[:2]
-    assert width == pytest.approx(3 * height, rel=.2)
+    assert width == pytest.approx(3 * height, rel=0.2)
     assert [path.name for path in (folder / 'new').iterdir()] == ['patches.png']
 
 
 def test_budgets_of_their_own_are_drawn(draw):
-    printed = draw(QUICK, 'dcn.pth', '--out', 'mass.png', '--num', 6, '--cfg-options',
-                   'model.selector.type=MassSelector', 'model.selector.share=0.02')
+    printed = draw(
+        QUICK,
+        'dcn.pth',
+        '--out',
+        'mass.png',
+        '--num',
+        6,
+        '--cfg-options',
+        'model.selector.type=MassSelector',
+        'model.selector.share=0.02',
+    )
     assert ' to ' in printed.partition('boxes are the ')[2].partition(' patches')[0]
 
 
@@ -70,30 +82,52 @@ def test_an_image_gets_a_row_with_a_panel_a_scale(draw, folder):
     assert len(gaps) == 3  # a white column before each panel
 
 
-@pytest.mark.parametrize('arguments, message', [
-    (('configs/none.py', ), 'The config configs/none.py is not there'),
-    ((QUICK, ), 'does not name the weights of all parts in an init_cfg'),
-    ((QUICK, 'none.pth'), 'none.pth is not there.'),
-    ((QUICK, __file__), 'test_draw_patches.py is no checkpoint'),
-    ((SVHN, 'dcn.pth'), 'The checkpoint dcn.pth is of another model than this DCNClassifier: it'),
-    (('configs/svhn/dcn-k6_svhn.py', ), 'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth is not '
-                                        'there. The init_cfg of the config names it: train'),
-    (('configs/svhn/coarse-w25_1xb32-10e_street-numbers.py', ), 'is no DCNClassifier, so it has no '
-                                                                'saliency'),
-    ((QUICK, 'dcn.pth', '--tta'), 'lacks tta_model and tta_pipeline, which --tta needs.'),
-    ((QUICK, 'dcn.pth', '--cfg-options', 'test_dataloader.dataset.data_root=nowhere'), 'nowhere'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        (('configs/none.py',), 'The config configs/none.py is not there'),
+        ((QUICK,), 'does not name the weights of all parts in an init_cfg'),
+        ((QUICK, 'none.pth'), 'none.pth is not there.'),
+        ((QUICK, __file__), 'test_draw_patches.py is no checkpoint'),
+        (
+            (SVHN, 'dcn.pth'),
+            'The checkpoint dcn.pth is of another model than this DCNClassifier: it',
+        ),
+        (
+            ('configs/dcn/dcn-k6_svhn.py',),
+            'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth is not '
+            'there. The init_cfg of the config names it: train',
+        ),
+        (
+            ('configs/dcn/coarse-w25_1xb32-10e_street-numbers.py',),
+            'is no DCNClassifier, so it has no saliency',
+        ),
+        ((QUICK, 'dcn.pth', '--tta'), 'lacks tta_model and tta_pipeline, which --tta needs.'),
+        (
+            (QUICK, 'dcn.pth', '--cfg-options', 'test_dataloader.dataset.data_root=nowhere'),
+            'nowhere',
+        ),
+    ],
+)
 def test_what_cannot_be_drawn_is_said_in_a_sentence_and_nothing_is_written(
-        draw, folder, arguments, message):
-    printed = draw(arguments[0], *arguments[1:2], '--out', 'refused/patches.png', *arguments[2:],
-                   code=1)
+    draw, folder, arguments, message
+):
+    printed = draw(
+        arguments[0], *arguments[1:2], '--out', 'refused/patches.png', *arguments[2:], code=1
+    )
     assert message in printed.rstrip().rpartition('\n')[2]
     assert not (folder / 'refused').exists()
 
 
-@pytest.mark.parametrize('options, message', [
-    (('--out', 'patches.txt'), 'patches.txt is no picture to write: end its name in .png'),
-    (('--out', 'patches.png', '--num', 0), '--num counts images and must be at least 1, got 0.'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (('--out', 'patches.txt'), 'patches.txt is no picture to write: end its name in .png'),
+        (
+            ('--out', 'patches.png', '--num', 0),
+            '--num counts images and must be at least 1, got 0.',
+        ),
+    ],
+)
 def test_options_out_of_range_are_refused(draw, options, message):
     assert message in draw(QUICK, 'dcn.pth', *options, code=2)

@@ -16,9 +16,9 @@ from ..deployment.agreement import assert_a_dcn_agrees
 from ..models.dcns import build_dcn, stir_statistics
 
 TOOL = ROOT / 'tools' / 'deploy' / 'export_onnx.py'
-CONFIG = ROOT / 'configs' / 'cluttered_mnist' / 'dcn-k8_1xb128-60e_cluttered-mnist.py'
-FINE = ROOT / 'configs' / 'cluttered_mnist' / 'fine_1xb128-60e_cluttered-mnist.py'
-SVHN = ROOT / 'configs' / 'svhn' / 'dcn-k6_svhn.py'
+CONFIG = ROOT / 'configs' / 'dcn' / 'dcn-k8_1xb128-60e_cluttered-mnist.py'
+FINE = ROOT / 'configs' / 'dcn' / 'fine_1xb128-60e_cluttered-mnist.py'
+SVHN = ROOT / 'configs' / 'dcn' / 'dcn-k6_svhn.py'
 SHAPE = ('--shape', 1, 60, 60)
 
 
@@ -57,15 +57,21 @@ def test_only_the_checked_file_is_left(graph):
     assert [path.name for path in graph.parent.iterdir()] == ['dcn.onnx']
     onnx.checker.check_model(graph, full_check=True)
     session = onnxruntime.InferenceSession(graph)
-    image, = session.get_inputs()
+    (image,) = session.get_inputs()
     assert (image.name, image.type) == ('images', 'tensor(uint8)')
     assert image.shape == ['batch', 1, 'height', 'width']
     assert [output.name for output in session.get_outputs()] == [
-        'logits', 'cells', 'patch_bboxes', 'saliency']
+        'logits',
+        'cells',
+        'patch_bboxes',
+        'saliency',
+    ]
 
 
-@pytest.mark.parametrize('number, height, width', [
-    (1, 100, 100), (4, 100, 100), (1, 41, 87), (2, 99, 62), (3, 23, 23), (128, 30, 31)])
+@pytest.mark.parametrize(
+    'number, height, width',
+    [(1, 100, 100), (4, 100, 100), (1, 41, 87), (2, 99, 62), (3, 23, 23), (128, 30, 31)],
+)
 def test_the_graph_answers_as_pytorch(graph, trained, number, height, width):
     images = torch.randint(0, 256, (number, 1, height, width), dtype=torch.uint8)
     session = onnxruntime.InferenceSession(graph)
@@ -85,13 +91,21 @@ def test_two_threads_add_up_all_windows(graph):
         torch.testing.assert_close(torch.from_numpy(other), torch.from_numpy(first))
 
 
-@pytest.mark.parametrize('args, message', [
-    (['configs/none.py', 'a.pth'], 'The config configs/none.py is not there; those of mmdcn are '
-                                   'in configs/.'),
-    ([CONFIG, 'none.pth'], 'The checkpoint none.pth is not there.'),
-    ([CONFIG], f'{CONFIG} does not name the weights of all parts in an init_cfg: pass a '
-               'checkpoint.'),
-    ([SVHN], 'The checkpoint work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth is not there.')])
+@pytest.mark.parametrize(
+    'args, message',
+    [
+        (
+            ['configs/none.py', 'a.pth'],
+            'The config configs/none.py is not there; those of mmdcn are in configs/.',
+        ),
+        ([CONFIG, 'none.pth'], 'The checkpoint none.pth is not there.'),
+        (
+            [CONFIG],
+            f'{CONFIG} does not name the weights of all parts in an init_cfg: pass a checkpoint.',
+        ),
+        ([SVHN], 'The checkpoint work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth is not there.'),
+    ],
+)
 def test_what_is_not_there_is_named(export, tmp_path, args, message):
     with pytest.raises(SystemExit) as caught:
         export(*args, '--out', tmp_path / 'dcn.onnx', *SHAPE)
@@ -99,18 +113,33 @@ def test_what_is_not_there_is_named(export, tmp_path, args, message):
 
 
 def test_weights_of_another_model_are_refused(export, trained, tmp_path):
-    with pytest.raises(SystemExit, match='The checkpoint .*epoch_60.pth is of another model than '
-                                         'this ImageClassifier: it lacks backbone'):
+    with pytest.raises(
+        SystemExit,
+        match='The checkpoint .*epoch_60.pth is of another model than '
+        'this ImageClassifier: it lacks backbone',
+    ):
         export(FINE, trained[1], '--out', tmp_path / 'fine.onnx', *SHAPE)
 
 
-@pytest.mark.parametrize('shape, options, message', [
-    ((1, 12, 12), (), 'The model cannot be exported with images of 1×12×12: GlobalMaxPoolHead '
-                      'needs a feature map of at least 4×4 cells, got 1×1: enlarge the image'),
-    ((1, 60, 60), ('model.saliency.type=RandomCells', ),
-     'The model cannot be exported with images of 1×60×60: RandomCells draws at random')])
-def test_a_model_that_cannot_be_exported_is_named(export, trained, tmp_path, shape, options,
-                                                  message):
+@pytest.mark.parametrize(
+    'shape, options, message',
+    [
+        (
+            (1, 12, 12),
+            (),
+            'The model cannot be exported with images of 1×12×12: GlobalMaxPoolHead '
+            'needs a feature map of at least 4×4 cells, got 1×1: enlarge the image',
+        ),
+        (
+            (1, 60, 60),
+            ('model.saliency.type=RandomCells',),
+            'The model cannot be exported with images of 1×60×60: RandomCells draws at random',
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_exported_is_named(
+    export, trained, tmp_path, shape, options, message
+):
     options = ('--cfg-options', *options) if options else ()
     with pytest.raises(SystemExit, match=message):
         export(CONFIG, trained[1], '--out', tmp_path / 'dcn.onnx', '--shape', *shape, *options)
@@ -119,16 +148,20 @@ def test_a_model_that_cannot_be_exported_is_named(export, trained, tmp_path, sha
 
 def test_a_saliency_that_needs_a_backward_pass_is_named(tmp_path):
     dcn = build_dcn(head=dict(norm_cfg=dict(type='IN'))).eval()
-    with pytest.raises(SystemExit, match='A part of the model cannot be expressed in ONNX, such as '
-                                         'a saliency that needs a backward pass '):
+    with pytest.raises(
+        SystemExit,
+        match='A part of the model cannot be expressed in ONNX, such as '
+        'a saliency that needs a backward pass ',
+    ):
         runpy.run_path(str(TOOL))['write'](dcn, (1, 60, 60), tmp_path / 'dcn.onnx')
 
 
 def test_a_graph_that_disagrees_is_not_kept(graph):
     tool = runpy.run_path(str(TOOL))
     model = build_model(Config.fromfile(CONFIG))
-    with pytest.raises(SystemExit, match="ONNX Runtime's .* differs from PyTorch's by .*; nothing "
-                                         'was written.'):
+    with pytest.raises(
+        SystemExit, match="ONNX Runtime's .* differs from PyTorch's by .*; nothing was written."
+    ):
         tool['compare'](model, (1, 60, 60), graph)
 
 
@@ -137,6 +170,9 @@ def test_a_package_that_is_not_installed_is_named(export, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
     for module in ('mmdcn.deployment', 'mmdcn.deployment.onnx'):
         monkeypatch.delitem(sys.modules, module, raising=False)
-    with pytest.raises(SystemExit, match=f'Exporting needs {package}, which is not installed: run '
-                                         '`pip install -r requirements/optional.txt`.'):
+    with pytest.raises(
+        SystemExit,
+        match=f'Exporting needs {package}, which is not installed: run '
+        '`pip install -r requirements/optional.txt`.',
+    ):
         export('--help')

@@ -7,10 +7,11 @@ import pytest
 from ..conftest import ROOT
 
 TOOL = ROOT / 'tools' / 'analysis_tools' / 'get_cost.py'
-CLUTTERED = ROOT / 'configs' / 'cluttered_mnist'
-COARSE, FINE, DCN = (CLUTTERED / f'{name}_1xb128-60e_cluttered-mnist.py'
-                     for name in ('coarse', 'fine', 'dcn-k8'))
-SVHN_DCN = ROOT / 'configs' / 'svhn' / 'dcn-k6_svhn.py'
+CLUTTERED = ROOT / 'configs' / 'dcn'
+COARSE, FINE, DCN = (
+    CLUTTERED / f'{name}_1xb128-60e_cluttered-mnist.py' for name in ('coarse', 'fine', 'dcn-k8')
+)
+SVHN_DCN = ROOT / 'configs' / 'dcn' / 'dcn-k6_svhn.py'
 SHAPE = ('--shape', 1, 100, 100)
 
 
@@ -41,15 +42,39 @@ def test_the_file_has_an_object_a_config_and_k(get_cost, tmp_path):
     head, patch = 3_686_400 + 960, 1_156_032
     back = 960 + 36_864  # the linear layer and one window a channel
     # Weights: convolutions, a scale and a shift for each filter, the linear layer.
-    weights = (49 * 12 + 9 * 12 * 24 + 2 * 36 + 9 * 24 + 4 * 9 * 24 * 24 + 5 * 2 * 24
-               + 16 * 24 * 96 + 2 * 96 + 96 * 10 + 10)
+    weights = (
+        49 * 12
+        + 9 * 12 * 24
+        + 2 * 36
+        + 9 * 24
+        + 4 * 9 * 24 * 24
+        + 5 * 2 * 24
+        + 16 * 24 * 96
+        + 2 * 96
+        + 96 * 10
+        + 10
+    )
     assert none == dict(
-        config=str(DCN), shape=[1, 100, 100], k=0, parameters=weights,
+        config=str(DCN),
+        shape=[1, 100, 100],
+        k=0,
+        parameters=weights,
         total=2_670_060 + 2 * head + back,
-        parts={'coarse': 2_670_060, 'head on coarse': head, 'saliency': back, 'fine': 0,
-               'neck': 0, 'head on refined': head})
-    assert many == {**none, 'k': 24, 'total': none['total'] + 24 * patch,
-                    'parts': {**none['parts'], 'fine': 24 * patch}}
+        parts={
+            'coarse': 2_670_060,
+            'head on coarse': head,
+            'saliency': back,
+            'fine': 0,
+            'neck': 0,
+            'head on refined': head,
+        },
+    )
+    assert many == {
+        **none,
+        'k': 24,
+        'total': none['total'] + 24 * patch,
+        'parts': {**none['parts'], 'fine': 24 * patch},
+    }
     rows = [line.split() for line in printed.splitlines() if line.startswith(' dcn-k8')]
     assert [(row[1], row[-1]) for row in rows] == [('0', '10,082,604'), ('24', '37,827,372')]
 
@@ -64,15 +89,17 @@ def test_a_sweep_draws_the_totals_of_ever_larger_images(get_cost, tmp_path):
     printed = get_cost(COARSE, DCN, '--shape', 1, 40, 50, '--sweep', picture, '--out', out)
     assert picture.read_bytes()[:4] == b'\x89PNG'
     costs = json.loads(out.read_text())
-    coarse, dcn = ([cost for cost in costs if cost['config'] == str(config)]
-                   for config in (COARSE, DCN))
+    coarse, dcn = (
+        [cost for cost in costs if cost['config'] == str(config)] for config in (COARSE, DCN)
+    )
     for costs in (coarse, dcn):
         assert [cost['shape'] for cost in costs] == [[1, 40 * n, 50 * n] for n in range(1, 9)]
     # 40×50 → 17×22 → 8×10 cells → 3×4 windows of the head
-    assert coarse[0]['total'] == (17 * 22 * 49 * 12 + 8 * 10 * 9 * 12 * 24
-                                  + 3 * 4 * 16 * 24 * 96 + 960)
+    assert coarse[0]['total'] == (
+        17 * 22 * 49 * 12 + 8 * 10 * 9 * 12 * 24 + 3 * 4 * 16 * 24 * 96 + 960
+    )
     assert {cost['parts']['fine'] for cost in dcn} == {8 * 1_156_032}
-    row, = (line.split() for line in printed.splitlines() if line.startswith(' 1×40×50 '))
+    (row,) = (line.split() for line in printed.splitlines() if line.startswith(' 1×40×50 '))
     assert row[1:] == [f'{costs[0]["total"]:,}' for costs in (coarse, dcn)]
 
 
@@ -84,20 +111,32 @@ def test_k_is_what_the_image_has_and_a_coarse_model_has_one_row(get_cost, tmp_pa
 
 
 def test_true_boxes_are_not_needed_to_count(get_cost, tmp_path):
-    get_cost(CLUTTERED / 'dcn-k8-hint-oracle_1xb128-60e_cluttered-mnist.py', *SHAPE,
-             '--out', tmp_path / 'cost.json')
-    (cost, ) = json.loads((tmp_path / 'cost.json').read_text())
+    get_cost(
+        CLUTTERED / 'dcn-k8-hint-oracle_1xb128-60e_cluttered-mnist.py',
+        *SHAPE,
+        '--out',
+        tmp_path / 'cost.json',
+    )
+    (cost,) = json.loads((tmp_path / 'cost.json').read_text())
     assert cost['parts']['saliency'] == 0 and cost['parts']['fine'] == 8 * 1_156_032
 
 
-@pytest.mark.parametrize('args, sentence', [
-    (['nowhere.py'], 'The config nowhere.py is not there; those of mmdcn are in configs/.'),
-    ([COARSE, *SHAPE, '--k', 8], '--k sets the k of a selector, but no model here has one: leave '
-     'it out.'),
-    ([DCN, '--shape', 1, 20, 20], f'{DCN} cannot run on an image of 1×20×20 (GlobalMaxPoolHead '
-     'needs a feature map of at least 4×4 cells, got 3×3: enlarge the image).'),
-    ([DCN, '--shape', 3, 100, 100], 'or the in_channels of both towers).'),
-])
+@pytest.mark.parametrize(
+    'args, sentence',
+    [
+        (['nowhere.py'], 'The config nowhere.py is not there; those of mmdcn are in configs/.'),
+        (
+            [COARSE, *SHAPE, '--k', 8],
+            '--k sets the k of a selector, but no model here has one: leave it out.',
+        ),
+        (
+            [DCN, '--shape', 1, 20, 20],
+            f'{DCN} cannot run on an image of 1×20×20 (GlobalMaxPoolHead '
+            'needs a feature map of at least 4×4 cells, got 3×3: enlarge the image).',
+        ),
+        ([DCN, '--shape', 3, 100, 100], 'or the in_channels of both towers).'),
+    ],
+)
 def test_what_cannot_be_counted_is_refused_in_a_sentence(get_cost, args, sentence):
     with pytest.raises(SystemExit) as refused:
         get_cost(*args)
@@ -106,18 +145,24 @@ def test_what_cannot_be_counted_is_refused_in_a_sentence(get_cost, args, sentenc
 
 def test_absent_data_is_named_with_the_way_round_it(get_cost, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match='no test image to take a shape from .*digitStruct.mat is '
-                                         'missing.*; pass --shape, which needs no data'):
+    with pytest.raises(
+        SystemExit,
+        match='no test image to take a shape from .*digitStruct.mat is '
+        'missing.*; pass --shape, which needs no data',
+    ):
         get_cost(SVHN_DCN)
 
 
-@pytest.mark.parametrize('args, sentence', [
-    (['--shape', 1, 0, 9], '--shape takes three numbers of at least 1, got [1, 0, 9].'),
-    (['--k', -1], '--k counts patches and must be at least 0, got -1.'),
-    (['--sweep', 'cost.png'], '--sweep needs --shape, the size to begin with'),
-    (['--sweep', 'cost.jpg', *SHAPE], '--sweep writes a .png file, got cost.jpg.'),
-    (['--out', 'cost.png'], '--out writes a .json file, got cost.png.'),
-])
+@pytest.mark.parametrize(
+    'args, sentence',
+    [
+        (['--shape', 1, 0, 9], '--shape takes three numbers of at least 1, got [1, 0, 9].'),
+        (['--k', -1], '--k counts patches and must be at least 0, got -1.'),
+        (['--sweep', 'cost.png'], '--sweep needs --shape, the size to begin with'),
+        (['--sweep', 'cost.jpg', *SHAPE], '--sweep writes a .png file, got cost.jpg.'),
+        (['--out', 'cost.png'], '--out writes a .json file, got cost.png.'),
+    ],
+)
 def test_options_that_make_no_sense_are_refused(get_cost, capsys, args, sentence):
     with pytest.raises(SystemExit):
         get_cost(DCN, *args)

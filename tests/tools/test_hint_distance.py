@@ -20,13 +20,22 @@ def runs(tmp_path_factory, mnist_root):
     """Two short trainings, with hints and without."""
     folder = tmp_path_factory.mktemp('runs')
     for name in RUNS:
-        cfg = Config.fromfile(ROOT / 'configs' / 'cluttered_mnist' / f'{name}.py')
-        cfg.merge_from_dict(dict(
-            train_dataloader=dict(batch_size=4, num_workers=0, persistent_workers=False,
-                                  dataset=dict(data_root=mnist_root, indices=12),
-                                  collate_fn=dict(type='default_collate')),
-            train_cfg=dict(max_epochs=2), default_hooks=dict(logger=dict(interval=1)),
-            work_dir=str(folder / name), experiment_name=f'{folder.name}-{name}'))
+        cfg = Config.fromfile(ROOT / 'configs' / 'dcn' / f'{name}.py')
+        cfg.merge_from_dict(
+            dict(
+                train_dataloader=dict(
+                    batch_size=4,
+                    num_workers=0,
+                    persistent_workers=False,
+                    dataset=dict(data_root=mnist_root, indices=12),
+                    collate_fn=dict(type='default_collate'),
+                ),
+                train_cfg=dict(max_epochs=2),
+                default_hooks=dict(logger=dict(interval=1)),
+                work_dir=str(folder / name),
+                experiment_name=f'{folder.name}-{name}',
+            )
+        )
         cfg.val_dataloader = cfg.val_cfg = cfg.val_evaluator = None
         cfg.default_hooks.checkpoint = None
         Runner.from_cfg(cfg).train()
@@ -36,10 +45,12 @@ def runs(tmp_path_factory, mnist_root):
 @pytest.fixture
 def draw(monkeypatch, capsys):
     """Runs the tool in this process and gives its names and what it printed."""
+
     def run(*args):
         monkeypatch.setattr(sys, 'argv', list(map(str, (TOOL, *args))))
         names = runpy.run_path(str(TOOL), run_name='__main__')
         return names, capsys.readouterr().out
+
     return run
 
 
@@ -47,9 +58,11 @@ def test_each_run_gets_a_line_of_the_distances_that_it_logged(runs, draw, tmp_pa
     names, printed = draw(*runs, '--out', tmp_path / 'new' / 'hints.png')
     assert (tmp_path / 'new' / 'hints.png').read_bytes().startswith(b'\x89PNG')
     curves = {run: read_scalars(run, 'hint_distance') for run in runs}
-    axes, = names['draw'](curves).axes
+    (axes,) = names['draw'](curves).axes
     assert [line.get_label() for line in axes.lines] == [
-        'dcn-k8-hint (hints, λ = 0.01)', 'dcn-k8 (no hints)']
+        'dcn-k8-hint (hints, λ = 0.01)',
+        'dcn-k8 (no hints)',
+    ]
     for line, run in zip(axes.lines, runs):
         distances = logged(run, 'hint_distance')
         assert list(line.get_xdata()) == list(distances) == [1, 2, 3, 4, 5, 6]
@@ -61,23 +74,32 @@ def test_each_run_gets_a_line_of_the_distances_that_it_logged(runs, draw, tmp_pa
 def write_log(run, start, lines):
     path = run / start / 'vis_data' / 'scalars.json'
     path.parent.mkdir(parents=True)
-    path.write_text('\n'.join(line if isinstance(line, str) else json.dumps(line)
-                              for line in lines))
+    path.write_text(
+        '\n'.join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    )
 
 
 def test_what_a_resumed_run_did_again_counts_once(tmp_path):
-    write_log(tmp_path, '20260101_000000', [
-        dict(step=step, loss=1. * step) for step in (10, 20, 30, 40)] + ['{"step": 50, "lo'])
-    write_log(tmp_path, '20260102_000000', [dict(step=1, accuracy=9), *(
-        dict(step=step, loss=2. * step) for step in (25, 35))])
-    assert read_scalars(tmp_path, 'loss') == {10: 10., 20: 20., 25: 50., 35: 70.}
-    assert read_scalars(tmp_path / '20260101_000000', 'loss')[40] == 40.
+    write_log(
+        tmp_path,
+        '20260101_000000',
+        [dict(step=step, loss=1.0 * step) for step in (10, 20, 30, 40)] + ['{"step": 50, "lo'],
+    )
+    write_log(
+        tmp_path,
+        '20260102_000000',
+        [dict(step=1, accuracy=9), *(dict(step=step, loss=2.0 * step) for step in (25, 35))],
+    )
+    assert read_scalars(tmp_path, 'loss') == {10: 10.0, 20: 20.0, 25: 50.0, 35: 70.0}
+    assert read_scalars(tmp_path / '20260101_000000', 'loss')[40] == 40.0
 
 
 def test_what_is_no_run_or_no_dcn_is_named(tmp_path, draw):
-    write_log(tmp_path, '20260101_000000', [dict(step=1, loss=1.)])
-    for run, message in ((tmp_path / 'none', 'is no run that logged anything'),
-                         (tmp_path, 'logged no hint_distance.')):
+    write_log(tmp_path, '20260101_000000', [dict(step=1, loss=1.0)])
+    for run, message in (
+        (tmp_path / 'none', 'is no run that logged anything'),
+        (tmp_path, 'logged no hint_distance.'),
+    ):
         with pytest.raises(SystemExit) as caught:
             draw(run, '--out', tmp_path / 'hints.png')
         assert message in caught.value.code and not (tmp_path / 'hints.png').exists()

@@ -42,8 +42,11 @@ def make(tool, monkeypatch):
 
 
 def held(folder):
-    return {str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob('*') if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob('*')
+        if path.is_file()
+    }
 
 
 def test_the_files_are_those_of_the_full_numbers_layout(make, tmp_path):
@@ -52,10 +55,12 @@ def test_the_files_are_those_of_the_full_numbers_layout(make, tmp_path):
     for subset, count in dict(train=3, extra=2, test=4).items():
         names = [f'{number}.png' for number in range(1, count + 1)]
         assert sorted(path.name for path in (tmp_path / subset).iterdir()) == sorted(
-            [*names, 'digitStruct.mat', 'settings.json'])
+            [*names, 'digitStruct.mat', 'settings.json']
+        )
         with h5py.File(tmp_path / subset / 'digitStruct.mat') as file:
-            written = [''.join(map(chr, file[name][:, 0]))
-                       for name in file['digitStruct/name'][:, 0]]
+            written = [
+                ''.join(map(chr, file[name][:, 0])) for name in file['digitStruct/name'][:, 0]
+            ]
             digits = [len(file[bbox]['label']) for bbox in file['digitStruct/bbox'][:, 0]]
         assert written == names
         for index, name in enumerate(names):
@@ -69,8 +74,9 @@ def test_the_files_are_those_of_the_full_numbers_layout(make, tmp_path):
 def interrupted(tmp_path_factory):
     """The folder of a run with several workers, interrupted in its second subset."""
     out = tmp_path_factory.mktemp('interrupted')
-    process = subprocess.Popen(**python(TOOL, '--out', out, '--train', 60, '--extra', 0,
-                                        '--test', 100000, '--workers', 3))
+    process = subprocess.Popen(
+        **python(TOOL, '--out', out, '--train', 60, '--extra', 0, '--test', 100000, '--workers', 3)
+    )
     try:
         deadline = time.monotonic() + TIMEOUT
         while not list(out.glob('.test.part/*.png')) and time.monotonic() < deadline:
@@ -110,8 +116,11 @@ def test_a_complete_subset_is_kept(make, tool, tmp_path, monkeypatch, capsys):
 def test_other_settings_are_refused_before_anything_is_made(make, tmp_path):
     make(tmp_path, test=2)
     before = held(tmp_path)
-    with pytest.raises(SystemExit, match=r'test was made with other settings \(seed 0 there, '
-                                         r'1 asked\); delete that folder, choose another --out'):
+    with pytest.raises(
+        SystemExit,
+        match=r'test was made with other settings \(seed 0 there, '
+        r'1 asked\); delete that folder, choose another --out',
+    ):
         make(tmp_path, train=2, test=2, seed=1)
     assert held(tmp_path) == before
 
@@ -156,12 +165,15 @@ def test_settings_say_what_was_made(make, tmp_path):
     assert settings == dict(subset='extra', images=1, seed=9)
 
 
-@pytest.mark.parametrize('options, message', [
-    (dict(train=-1), '--train must be at least 0, got -1.'),
-    (dict(test=1, seed=-2), '--seed must be at least 0, got -2.'),
-    (dict(test=1, workers=0), '--workers must be at least 1, got 0.'),
-    (dict(), '--train, --extra and --test are all 0, so there is nothing to make.'),
-])
+@pytest.mark.parametrize(
+    'options, message',
+    [
+        (dict(train=-1), '--train must be at least 0, got -1.'),
+        (dict(test=1, seed=-2), '--seed must be at least 0, got -2.'),
+        (dict(test=1, workers=0), '--workers must be at least 1, got 0.'),
+        (dict(), '--train, --extra and --test are all 0, so there is nothing to make.'),
+    ],
+)
 def test_a_bad_argument_is_named(make, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit):
         make(tmp_path / 'out', **options)
@@ -183,18 +195,36 @@ def test_the_contact_sheet_shows_the_asked_images_in_order(tmp_path, monkeypatch
         for number in range(1, count + 1):
             colour = (10 * number, 0, 200 if folder == 'real' else 0)
             colours[folder, number] = colour
-            cv2.imwrite(str(tmp_path / folder / f'{number}.png'),
-                        np.full((20, 40, 3), colour, np.uint8))
+            cv2.imwrite(
+                str(tmp_path / folder / f'{number}.png'), np.full((20, 40, 3), colour, np.uint8)
+            )
     out = tmp_path / 'sheets' / 'sheet.png'
-    monkeypatch.setattr('sys.argv', [
-        str(SHEET), str(tmp_path / 'made'), '--out', str(out), '--num', '11', '--real',
-        str(tmp_path / 'real'), '--height', '10', '--width', '100'])
+    monkeypatch.setattr(
+        'sys.argv',
+        [
+            str(SHEET),
+            str(tmp_path / 'made'),
+            '--out',
+            str(out),
+            '--num',
+            '11',
+            '--real',
+            str(tmp_path / 'real'),
+            '--height',
+            '10',
+            '--width',
+            '100',
+        ],
+    )
     load(SHEET).main()
     sheet = cv2.imread(str(out))
     assert sheet.shape == (14 + 6 + 14 * 3, 100, 3)  # rows of 4 images of 20 columns
     assert tuple(sheet[9, 9]) == colours['real', 1]
-    found = [tuple(sheet[20 + 14 * row + 9, 4 + 24 * column + 5])
-             for row in range(3) for column in range(4)]
+    found = [
+        tuple(sheet[20 + 14 * row + 9, 4 + 24 * column + 5])
+        for row in range(3)
+        for column in range(4)
+    ]
     assert found == [*(colours['made', number] for number in range(1, 12)), (255, 255, 255)]
 
 

@@ -30,8 +30,11 @@ def tool():
 def tiny(tool, monkeypatch):
     """Four small files with their own checksums in place of MNIST's."""
     contents = {name: name.encode() * 50 for name in tool.MD5}
-    monkeypatch.setattr(tool, 'MD5', {
-        name: tool.hashlib.md5(content).hexdigest() for name, content in contents.items()})
+    monkeypatch.setattr(
+        tool,
+        'MD5',
+        {name: tool.hashlib.md5(content).hexdigest() for name, content in contents.items()},
+    )
     return contents
 
 
@@ -52,11 +55,15 @@ def held(folder):
 def test_the_real_files_pass_plain_and_gzipped(tmp_path, mnist_root):
     source = tmp_path / 'source'
     names = sorted(os.listdir(mnist_root))
-    fill(source, {name: Path(mnist_root, name).read_bytes() for name in names},
-         zipped=[name for name in names if 'labels' in name])
+    fill(
+        source,
+        {name: Path(mnist_root, name).read_bytes() for name in names},
+        zipped=[name for name in names if 'labels' in name],
+    )
     command = [os.sys.executable, str(TOOL), '--out', str(tmp_path / 'out')]
-    done = subprocess.run(command, env={**os.environ, 'MNIST_SOURCE': str(source)}, text=True,
-                          capture_output=True)
+    done = subprocess.run(
+        command, env={**os.environ, 'MNIST_SOURCE': str(source)}, text=True, capture_output=True
+    )
     assert done.returncode == 0, done.stderr
     assert 'MNIST is complete in' in done.stderr
     assert sorted(os.listdir(tmp_path / 'out')) == names
@@ -83,12 +90,18 @@ def test_a_wrong_file_is_named_refused_and_leaves_nothing(tool, tiny, tmp_path, 
     wrong = 't10k-images-idx3-ubyte'
     source = fill(tmp_path / 'source', {**tiny, wrong: b'something else'})
     out = tmp_path / 'out'
-    with pytest.raises(SystemExit, match=f'MNIST is not complete in {out}: {wrong}, '
-                                         't10k-labels-idx1-ubyte could not be had. Pass --source'):
+    with pytest.raises(
+        SystemExit,
+        match=f'MNIST is not complete in {out}: {wrong}, '
+        't10k-labels-idx1-ubyte could not be had. Pass --source',
+    ):
         tool.prepare(out, source)
-    assert re.search(f'{source}/{wrong} is not the original {wrong}: its MD5 is [0-9a-f]+, not '
-                     f'{tool.MD5[wrong]}; '
-                     'it was refused', capsys.readouterr().err)
+    assert re.search(
+        f'{source}/{wrong} is not the original {wrong}: its MD5 is [0-9a-f]+, not '
+        f'{tool.MD5[wrong]}; '
+        'it was refused',
+        capsys.readouterr().err,
+    )
     assert held(out) == {name: tiny[name] for name in tiny if name.startswith('train')}
 
 
@@ -105,8 +118,10 @@ def test_a_cut_archive_is_named_and_leaves_nothing(tool, tiny, tmp_path, capsys)
 def test_a_missing_file_is_named(tool, tiny, tmp_path, capsys):
     with pytest.raises(SystemExit):
         tool.prepare(tmp_path / 'out', tmp_path / 'nowhere')
-    assert (f'{tmp_path}/nowhere is no folder, so it holds neither train-images-idx3-ubyte nor '
-            'train-images-idx3-ubyte.gz' in capsys.readouterr().err)
+    assert (
+        f'{tmp_path}/nowhere is no folder, so it holds neither train-images-idx3-ubyte nor '
+        'train-images-idx3-ubyte.gz' in capsys.readouterr().err
+    )
 
 
 def test_a_broken_file_in_the_target_is_made_again(tool, tiny, tmp_path):
@@ -161,9 +176,13 @@ def test_mirrors_are_asked_in_turn_for_what_is_still_missing(tool, tiny, tmp_pat
     monkeypatch.setattr(tool.urllib.request, 'urlopen', urlopen)
     tool.prepare(tmp_path / 'out')
     assert held(tmp_path / 'out') == tiny
-    assert asked == [(0, 'train-images-idx3-ubyte.gz'), (0, 'train-labels-idx1-ubyte.gz'),
-                     (1, 'train-labels-idx1-ubyte.gz'), (1, 't10k-images-idx3-ubyte.gz'),
-                     (1, 't10k-labels-idx1-ubyte.gz')]
+    assert asked == [
+        (0, 'train-images-idx3-ubyte.gz'),
+        (0, 'train-labels-idx1-ubyte.gz'),
+        (1, 'train-labels-idx1-ubyte.gz'),
+        (1, 't10k-images-idx3-ubyte.gz'),
+        (1, 't10k-labels-idx1-ubyte.gz'),
+    ]
 
 
 def package_of(contents, path):

@@ -16,8 +16,11 @@ from ..datasets.digit_structs import number, write_split
 from .running import python
 
 TOOL = ROOT / 'tools' / 'dataset_converters' / 'prepare_svhn.py'
-NUMBERS = {'train': {'1.png': number('19'), '2.png': number('3')}, 'test': {'1.png': number('7')},
-           'extra': {'1.png': number('408')}}
+NUMBERS = {
+    'train': {'1.png': number('19'), '2.png': number('3')},
+    'test': {'1.png': number('7')},
+    'extra': {'1.png': number('408')},
+}
 
 
 def packed(folder, name):
@@ -32,8 +35,10 @@ def packed(folder, name):
 def archives(tmp_path_factory):
     """Subset -> its archive."""
     root = tmp_path_factory.mktemp('made')
-    return {subset: packed(write_split(root / subset, numbers), subset)
-            for subset, numbers in NUMBERS.items()}
+    return {
+        subset: packed(write_split(root / subset, numbers), subset)
+        for subset, numbers in NUMBERS.items()
+    }
 
 
 @pytest.fixture
@@ -59,6 +64,7 @@ def source(archives, tmp_path):
 
 class Server(ThreadingHTTPServer):
     """Serves ``files``, and badly where it is told to."""
+
     files: dict  # path -> content
     asked: list  # the requests' (path, range)
     ranges = True  # heeds Range
@@ -68,7 +74,6 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-
     def do_GET(self):
         server, asked = self.server, self.headers.get('Range')
         server.asked.append((self.path, asked))
@@ -87,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         body = content[start:]
         if server.cuts:
             server.cuts -= 1
-            body = body[:server.cut]
+            body = body[: server.cut]
         self.wfile.write(body)
 
     def log_message(self, *args):
@@ -99,7 +104,7 @@ def server(archives, tool):
     server = Server(('127.0.0.1', 0), Handler)
     server.files = {f'/home/{subset}.tar.gz': content for subset, content in archives.items()}
     server.asked = []
-    thread = threading.Thread(target=server.serve_forever, args=(.01, ))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     tool.HOME = f'http://127.0.0.1:{server.server_port}/home'
     yield server
@@ -111,9 +116,10 @@ def server(archives, tool):
 def complete(out, *subsets):
     """Only these folders, each with what its archive held and an index."""
     return sorted(os.listdir(out)) == sorted(subsets) and all(
-        sorted(os.listdir(out / subset)) == sorted(
-            [*NUMBERS[subset], 'digitStruct.mat', 'digitStruct.mat.index.npz'])
-        for subset in subsets)
+        sorted(os.listdir(out / subset))
+        == sorted([*NUMBERS[subset], 'digitStruct.mat', 'digitStruct.mat.index.npz'])
+        for subset in subsets
+    )
 
 
 def test_three_archives_become_three_folders_that_the_dataset_reads(tool, source, tmp_path):
@@ -121,7 +127,7 @@ def test_three_archives_become_three_folders_that_the_dataset_reads(tool, source
     tool.main(['--out', str(out), '--source', str(source)])
     assert complete(out, 'train', 'test', 'extra')
     dataset = SVHNFull(data_root=str(out), split=['train', 'extra'])
-    assert [sample['gt_digits'] for sample in dataset] == [(1, 9), (3, ), (4, 0, 8)]
+    assert [sample['gt_digits'] for sample in dataset] == [(1, 9), (3,), (4, 0, 8)]
     assert len(list(source.iterdir())) == 3
 
 
@@ -135,8 +141,9 @@ def test_the_tool_runs_as_a_user_calls_it(source, tmp_path):
     failed = subprocess.run(**python(TOOL, '--out', tmp_path / 'out', '--source', source))
     assert failed.returncode == 1
     message = ' '.join(failed.stdout.split())
-    assert (f'SVHN train could not be prepared in {tmp_path}/out: {source}/train.tar.gz has '
-            in message)
+    assert (
+        f'SVHN train could not be prepared in {tmp_path}/out: {source}/train.tar.gz has ' in message
+    )
     assert 'but the original has 404141560; download it again.' in message
 
 
@@ -149,16 +156,24 @@ def test_what_is_complete_is_kept_and_needs_no_source(tool, source, tmp_path, ca
     assert {path: path.stat().st_mtime_ns for path in (out / 'train').iterdir()} == times
 
 
-@pytest.mark.parametrize('harm, said', [
-    (lambda folder: (folder / '2.png').unlink(),
-     'lacks 1 of 2 images, or they are broken (first: 2.png)'),
-    (lambda folder: (folder / '1.png').write_bytes((folder / '1.png').read_bytes()[:-500]),
-     'lacks 1 of 2 images, or they are broken (first: 1.png)'),
-    (lambda folder: (folder / 'digitStruct.mat').unlink(), 'holds no digitStruct.mat'),
-    (lambda folder: (folder / 'digitStruct.mat').write_bytes(b'half'), 'is cut or corrupt'),
-])
-def test_an_incomplete_folder_is_made_again_and_strange_files_stay(tool, source, tmp_path, capsys,
-                                                                    harm, said):
+@pytest.mark.parametrize(
+    'harm, said',
+    [
+        (
+            lambda folder: (folder / '2.png').unlink(),
+            'lacks 1 of 2 images, or they are broken (first: 2.png)',
+        ),
+        (
+            lambda folder: (folder / '1.png').write_bytes((folder / '1.png').read_bytes()[:-500]),
+            'lacks 1 of 2 images, or they are broken (first: 1.png)',
+        ),
+        (lambda folder: (folder / 'digitStruct.mat').unlink(), 'holds no digitStruct.mat'),
+        (lambda folder: (folder / 'digitStruct.mat').write_bytes(b'half'), 'is cut or corrupt'),
+    ],
+)
+def test_an_incomplete_folder_is_made_again_and_strange_files_stay(
+    tool, source, tmp_path, capsys, harm, said
+):
     out = tmp_path / 'out'
     tool.prepare(out, ['train'], source)
     (out / 'train' / 'notes.txt').write_text('mine')
@@ -171,22 +186,33 @@ def test_an_incomplete_folder_is_made_again_and_strange_files_stay(tool, source,
 
 
 def refused(tool, out, source, match, subset='train'):
-    with pytest.raises(SystemExit, match=f'^SVHN {subset} could not be prepared in {out}: '
-                                         rf'[^\n]*{match}[^\n]*\.$'):
+    with pytest.raises(
+        SystemExit,
+        match=f'^SVHN {subset} could not be prepared in {out}: '
+        rf'[^\n]*{match}[^\n]*\.$',
+    ):
         tool.prepare(out, [subset], source)
 
 
 def test_a_missing_archive_is_named_with_its_home(tool, source, tmp_path):
     (source / 'train.tar.gz').unlink()
-    refused(tool, tmp_path / 'out', source,
-            f'{source} holds no train.tar.gz; it is at http://ufldl.stanford.edu/housenumbers/')
+    refused(
+        tool,
+        tmp_path / 'out',
+        source,
+        f'{source} holds no train.tar.gz; it is at http://ufldl.stanford.edu/housenumbers/',
+    )
 
 
 def test_a_cut_archive_is_refused_for_its_size(tool, source, archives, tmp_path):
     (source / 'train.tar.gz').write_bytes(archives['train'][:-7])
     size = len(archives['train'])
-    refused(tool, tmp_path / 'out', source,
-            f'train.tar.gz has {size - 7} bytes, but the original has {size}; download it again')
+    refused(
+        tool,
+        tmp_path / 'out',
+        source,
+        f'train.tar.gz has {size - 7} bytes, but the original has {size}; download it again',
+    )
 
 
 @pytest.mark.parametrize('place', [0, 200, -3])
@@ -204,22 +230,32 @@ def member(name, kind=tarfile.REGTYPE, content=b'', link=''):
     return entry, io.BytesIO(content)
 
 
-@pytest.mark.parametrize('entry, match', [
-    (member('../evil.png'), "'../evil.png', which is not a file of train/"),
-    (member('train/../evil.png'), 'which is not a file of train/'),
-    (member('train/..'), 'which is not a file of train/'),
-    (member('/tmp/evil.png'), 'which is not a file of train/'),
-    (member('evil.png'), 'which is not a file of train/'),
-    (member('test/evil.png'), 'which is not a file of train/'),
-    (member('train/deep/evil.png'), 'which is not a file of train/'),
-    (member('train/deep', tarfile.DIRTYPE), 'which is not a plain file'),
-    (member('train/evil.png', tarfile.SYMTYPE, link='/etc/passwd'), 'which is not a plain file'),
-    (member('train/evil.png', tarfile.LNKTYPE, link='train/1.png'), 'which is not a plain file'),
-    (member('train/evil.png', tarfile.CHRTYPE), 'which is not a plain file'),
-    (member('train/evil.png', tarfile.FIFOTYPE), 'which is not a plain file'),
-])
-def test_an_archive_that_reaches_out_is_refused_and_leaves_nothing(tool, source, tmp_path, entry,
-                                                                   match):
+@pytest.mark.parametrize(
+    'entry, match',
+    [
+        (member('../evil.png'), "'../evil.png', which is not a file of train/"),
+        (member('train/../evil.png'), 'which is not a file of train/'),
+        (member('train/..'), 'which is not a file of train/'),
+        (member('/tmp/evil.png'), 'which is not a file of train/'),
+        (member('evil.png'), 'which is not a file of train/'),
+        (member('test/evil.png'), 'which is not a file of train/'),
+        (member('train/deep/evil.png'), 'which is not a file of train/'),
+        (member('train/deep', tarfile.DIRTYPE), 'which is not a plain file'),
+        (
+            member('train/evil.png', tarfile.SYMTYPE, link='/etc/passwd'),
+            'which is not a plain file',
+        ),
+        (
+            member('train/evil.png', tarfile.LNKTYPE, link='train/1.png'),
+            'which is not a plain file',
+        ),
+        (member('train/evil.png', tarfile.CHRTYPE), 'which is not a plain file'),
+        (member('train/evil.png', tarfile.FIFOTYPE), 'which is not a plain file'),
+    ],
+)
+def test_an_archive_that_reaches_out_is_refused_and_leaves_nothing(
+    tool, source, tmp_path, entry, match
+):
     with tarfile.open(source / 'train.tar.gz', 'w:gz') as archive:
         archive.addfile(*member('train/1.png', content=b'first'))
         archive.addfile(*entry)
@@ -238,8 +274,9 @@ def test_an_archive_without_an_image_that_it_lists_is_refused(tool, source, tmp_
     assert os.listdir(tmp_path / 'out') == []
 
 
-def test_a_full_disk_leaves_no_half_folder_and_keeps_the_download(tool, server, tmp_path,
-                                                                  monkeypatch):
+def test_a_full_disk_leaves_no_half_folder_and_keeps_the_download(
+    tool, server, tmp_path, monkeypatch
+):
     def full(*args):
         raise OSError(28, 'No space left on device')
 
@@ -275,8 +312,13 @@ def test_another_run_resumes_what_one_gave_up(tool, server, tmp_path, archives):
         fetch(*args)
 
     tool.fetch_rest = once
-    refused(tool, out, None, rf'broke off after 700 of {size} bytes \(no route to host\); run this '
-                             'again to resume, or pass --source DIR')
+    refused(
+        tool,
+        out,
+        None,
+        rf'broke off after 700 of {size} bytes \(no route to host\); run this '
+        'again to resume, or pass --source DIR',
+    )
     assert (out / 'train.tar.gz.part').read_bytes() == archives['train'][:700]
     tool.fetch_rest = fetch
     tool.prepare(out, ['train'])
@@ -319,8 +361,12 @@ def test_a_part_that_the_server_has_no_rest_of_is_dropped(tool, server, tmp_path
 
 def test_a_part_of_something_else_is_deleted_in_the_end(tool, server, tmp_path):
     part(tmp_path, b'x' * 900)
-    refused(tool, tmp_path / 'out', None,
-            r'is cut or corrupt \(.*; the download was deleted, run this again')
+    refused(
+        tool,
+        tmp_path / 'out',
+        None,
+        r'is cut or corrupt \(.*; the download was deleted, run this again',
+    )
     assert os.listdir(tmp_path / 'out') == []
     tool.prepare(tmp_path / 'out', ['train'])
     assert complete(tmp_path / 'out', 'train')
@@ -328,8 +374,12 @@ def test_a_part_of_something_else_is_deleted_in_the_end(tool, server, tmp_path):
 
 def test_a_file_of_another_size_is_refused_before_it_is_read(tool, server, tmp_path, archives):
     server.files['/home/train.tar.gz'] = b'<html>Sign in</html>'
-    refused(tool, tmp_path / 'out', None,
-            f'has 20 bytes, but the original has {len(archives["train"])}; it was refused')
+    refused(
+        tool,
+        tmp_path / 'out',
+        None,
+        f'has 20 bytes, but the original has {len(archives["train"])}; it was refused',
+    )
     assert os.listdir(tmp_path / 'out') == []
 
 

@@ -14,7 +14,7 @@ from ..conftest import ROOT
 from ..models.dcns import build_dcn
 
 TOOL = ROOT / 'tools' / 'model_converters' / 'publish_model.py'
-CONFIG = ROOT / 'configs' / 'cluttered_mnist' / 'dcn-k8_1xb128-60e_cluttered-mnist.py'
+CONFIG = ROOT / 'configs' / 'dcn' / 'dcn-k8_1xb128-60e_cluttered-mnist.py'
 
 
 @pytest.fixture
@@ -34,18 +34,28 @@ def run_checkpoint(tmp_path):
     config.work_dir = '/somewhere/private'
     optimizer = torch.optim.Adam(model.parameters())
     path = tmp_path / 'epoch_60.pth'
-    save_checkpoint(dict(
-        state_dict=model.state_dict(), optimizer=optimizer.state_dict(),
-        message_hub=dict(loss=HistoryBuffer([1.], [1])),
-        meta=dict(cfg=config.pretty_text, epoch=60, time='today', experiment_name='private',
-                  dataset_meta=dict(classes=tuple('0123456789')))), str(path))
+    save_checkpoint(
+        dict(
+            state_dict=model.state_dict(),
+            optimizer=optimizer.state_dict(),
+            message_hub=dict(loss=HistoryBuffer([1.0], [1])),
+            meta=dict(
+                cfg=config.pretty_text,
+                epoch=60,
+                time='today',
+                experiment_name='private',
+                dataset_meta=dict(classes=tuple('0123456789')),
+            ),
+        ),
+        str(path),
+    )
     return model, path
 
 
 def test_a_published_file_is_the_model_and_nothing_of_the_run(publish, run_checkpoint, tmp_path):
     model, path = run_checkpoint
     publish(path, '--out', tmp_path / 'new' / 'dcn.pth')
-    published, = (tmp_path / 'new').iterdir()
+    (published,) = (tmp_path / 'new').iterdir()
     digest = hashlib.sha256(published.read_bytes()).hexdigest()
     assert published.name == f'dcn-{digest[:8]}.pth'
     content = torch.load(published, weights_only=True)

@@ -1,4 +1,5 @@
 """Reproduces on a few images, and checks that pages say what the files of results say."""
+
 import json
 import os
 import re
@@ -48,10 +49,13 @@ def result_of(folder, name):
 
 def test_the_file_has_every_run_and_the_spread_of_its_errors(folder):
     result = result_of(folder, 'table1')
-    assert [(run['config'], run['seed'], run['clutter'], run['epochs'])
-            for run in result['runs']] == [
-        (f'configs/cluttered_mnist/{config}.py', seed, 'fixed', 2)
-        for config in (COARSE, DCN) for seed in (0, 1)]
+    assert [
+        (run['config'], run['seed'], run['clutter'], run['epochs']) for run in result['runs']
+    ] == [
+        (f'configs/dcn/{config}.py', seed, 'fixed', 2)
+        for config in (COARSE, DCN)
+        for seed in (0, 1)
+    ]
     rows = {row['label']: row for row in result['rows']}
     assert len(rows) == 7
     assert not any('fixed' in rows[f'DCN, hints, {k} patches, augmented'] for k in (8, 24))
@@ -62,19 +66,23 @@ def test_the_file_has_every_run_and_the_spread_of_its_errors(folder):
             errors.append(100 - tested['accuracy/top1'])
         one, other = errors
         assert rows[label]['fixed'] == dict(
-            errors=errors, mean=pytest.approx((one + other) / 2),
-            std=pytest.approx(abs(one - other) / 2**.5))
+            errors=errors,
+            mean=pytest.approx((one + other) / 2),
+            std=pytest.approx(abs(one - other) / 2**0.5),
+        )
         assert rows[label]['fresh'] == dict(errors=[], mean=None, std=None)
 
 
 def test_the_file_says_where_its_figures_come_from(folder):
     result = result_of(folder, 'table1')
-    assert result['command'] == ('python tools/reproduce.py table1 --quick --epochs 2 --seeds 0 1 '
-                                 '--clutter fixed --models coarse dcn-k8-hint')
+    assert result['command'] == (
+        'python tools/reproduce.py table1 --quick --epochs 2 --seeds 0 1 '
+        '--clutter fixed --models coarse dcn-k8-hint'
+    )
     assert result['quick'] is True and result['seeds'] == [0, 1]
     assert {'python', 'torch', 'mmengine', 'mmpretrain'} <= set(result['versions'])
     for run in result['runs']:
-        start, = run['starts']
+        (start,) = run['starts']
         assert re.fullmatch(r'[0-9a-f]{40}\+?|unknown', start['commit']) and start['device']
         assert start['commit'] in result['commits'] and start['device'] in result['devices']
 
@@ -83,11 +91,11 @@ def test_a_run_has_its_seed_and_a_schedule_that_ends_with_it(folder):
     for seed in (0, 1):
         cfg = Config.fromfile(run_of(folder, DCN, seed) / f'{DCN}.py')
         assert cfg.randomness.seed == seed and cfg.train_cfg.max_epochs == 2
-        assert [(step.begin, step.end) for step in cfg.param_scheduler] == [(0, .5), (.5, 2)]
+        assert [(step.begin, step.end) for step in cfg.param_scheduler] == [(0, 0.5), (0.5, 2)]
         assert not cfg.train_dataloader.dataset.get('regenerate')
     rates = read_scalars(run_of(folder, DCN, 0), 'lr')
     assert max(rates, key=rates.get) in (4, 5) and len(rates) == 16
-    assert rates[16] < .1 * max(rates.values())
+    assert rates[16] < 0.1 * max(rates.values())
 
 
 def test_what_was_cut_off_goes_on_and_what_is_done_stays_as_it_is(folder):
@@ -117,13 +125,27 @@ def test_a_run_whose_config_has_changed_is_not_mixed_with_others(folder):
     kept.write_text(json.dumps(settings))
     printed = run_tool(TOOL, *TABLE1, '--epochs', 2, '--seeds', 0, 1, folder=folder, code=1)
     kept.write_text(before)
-    assert (f'{COARSE}.py has changed since {QUICK}/table1/{COARSE}-seed0-2e was begun '
-            '(param_scheduler): remove that folder') in ' '.join(printed.split())
+    assert (
+        f'{COARSE}.py has changed since {QUICK}/table1/{COARSE}-seed0-2e was begun '
+        '(param_scheduler): remove that folder'
+    ) in ' '.join(printed.split())
 
 
 def test_a_table_keeps_the_runs_of_other_seeds_and_clutter(folder):
-    run_tool(TOOL, 'table1', '--quick', '--models', 'coarse', '--clutter', 'fresh', '--epochs', 2,
-             '--seeds', 3, folder=folder)
+    run_tool(
+        TOOL,
+        'table1',
+        '--quick',
+        '--models',
+        'coarse',
+        '--clutter',
+        'fresh',
+        '--epochs',
+        2,
+        '--seeds',
+        3,
+        folder=folder,
+    )
     run = run_of(folder, COARSE, 3, '-fresh-2e')
     cfg = Config.fromfile(run / f'{COARSE}.py')
     assert cfg.train_dataloader.dataset.regenerate is True
@@ -133,10 +155,21 @@ def test_a_table_keeps_the_runs_of_other_seeds_and_clutter(folder):
 
 
 def test_mixed_precision_is_used_where_asked_for_and_kept_apart(folder):
-    run_tool(TOOL, 'table1', '--quick', '--models', 'coarse', '--clutter', 'fixed', '--seeds', 0,
-             '--amp', folder=folder)
+    run_tool(
+        TOOL,
+        'table1',
+        '--quick',
+        '--models',
+        'coarse',
+        '--clutter',
+        'fixed',
+        '--seeds',
+        0,
+        '--amp',
+        folder=folder,
+    )
     result = result_of(folder, 'table1-amp')
-    run, = result['runs']
+    (run,) = result['runs']
     assert result['amp'] is True and run['amp'] is True
     cfg = Config.fromfile(run_of(folder, COARSE, 0, '-1e-amp') / f'{COARSE}.py')
     assert 'Amp' in cfg.optim_wrapper.type
@@ -153,10 +186,21 @@ def test_figures_2_and_3_take_the_runs_of_the_table(folder):
     run_tool(TOOL, 'fig3', '--quick', '--epochs', 2, folder=folder)
     rows = result_of(folder, 'fig3')['rows']
     assert [row['patches'] for row in rows if row['selector'] == 'TopKSelector'] == [
-        1, 2, 4, 8, 16, 32]
+        1,
+        2,
+        4,
+        8,
+        16,
+        32,
+    ]
     saliency = result_of(folder, 'fig3')['saliency']
     assert {row['saliency'] for row in saliency} == {
-        'EntropyGradient', 'ClassActivation', 'ActivationNorm', 'RandomCells', 'OracleCells'}
+        'EntropyGradient',
+        'ClassActivation',
+        'ActivationNorm',
+        'RandomCells',
+        'OracleCells',
+    }
     page = render(folder / QUICK / 'results', 'fig3')
     assert '| error at k = | 2 | 4 | 8 | 16 | 24 |' in page
     oracle = [row for row in saliency if row['saliency'] == 'OracleCells']
@@ -179,15 +223,19 @@ def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_
     assert (tmp_path / QUICK / 'results' / 'table2-w25-patches.png').is_file()
     tested = tmp_path / QUICK / 'table2-w25' / 'seed1' / 'work_dirs' / 'table2'
     for row in result['rows']:
-        metrics = json.loads((tested / row['config'].split('/')[-1].replace('.py', '.json'))
-                             .read_text())
+        metrics = json.loads(
+            (tested / row['config'].split('/')[-1].replace('.py', '.json')).read_text()
+        )
         assert row['errors'] == [pytest.approx(100 - metrics['accuracy/sequence'])]
 
 
 def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_path, mnist_root):
     run_tool(TOOL, 'fig5', '--quick', '--device', 'cpu', folder=tmp_path)
-    sizes = {tuple(row['shape']): row['total'] for row in result_of(tmp_path, 'fig5')['rows']
-             if row['label'].startswith('fine')}
+    sizes = {
+        tuple(row['shape']): row['total']
+        for row in result_of(tmp_path, 'fig5')['rows']
+        if row['label'].startswith('fine')
+    }
     assert sizes[1, 54, 110] < sizes[1, 432, 880]
     assert '![Multiplications against' in render(tmp_path / QUICK / 'results', 'fig5')
 
@@ -202,16 +250,23 @@ def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_pat
     page = render(tmp_path / QUICK / 'results', 'cost')
     assert '| dcn-k8-hint, autograd : dcn-k8-hint |' in page
     assert '| images a second | dataset alone | loader, 1 worker | loader, 2 workers |' in page
-    part = render(tmp_path / QUICK / 'results', 'cost:megapixel_mnist')
+    part = render(tmp_path / QUICK / 'results', 'cost:megapixel-mnist')
     assert '| fine : dcn-k10 |' in part and 'dcn-k8-hint' not in part
     memory = next(row['training_peak_bytes'] for row in timings if row['model'] == 'dcn-k10')
     row = rf'^\| dcn-k10 \| [\d.]+ .* \| [\d.]+ .* \| {memory / 1e6:.1f} \(fine: [\d.]+×\) \|$'
     assert re.search(row, part, re.MULTILINE)
 
 
-@pytest.mark.parametrize('allotted, device, seen', [
-    ('', 'cuda:1', '1'), ('4,6', 'cuda:1', '6'), ('4', 'cuda:1', '-1'), ('4,6', 'cuda', '4,6'),
-    ('4,6', 'cpu', '-1')])
+@pytest.mark.parametrize(
+    'allotted, device, seen',
+    [
+        ('', 'cuda:1', '1'),
+        ('4,6', 'cuda:1', '6'),
+        ('4', 'cuda:1', '-1'),
+        ('4,6', 'cuda', '4,6'),
+        ('4,6', 'cpu', '-1'),
+    ],
+)
 def test_a_gpu_is_one_of_those_allotted(monkeypatch, allotted, device, seen):
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', allotted)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
@@ -223,29 +278,46 @@ def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
     run_tool(TOOL, 'cost', '--quick', '--no-timing', folder=tmp_path)
     result = result_of(tmp_path, 'cost')
     assert {row['label']: row['total'] for row in result['rows']} == {
-        'coarse': 6_357_420, 'fine': 82_951_584, 'dcn-k8-hint': 19_330_860,
-        'dcn-k24-hint': 37_827_372}  # worked out in tests/analysis/test_cost.py
+        'coarse': 6_357_420,
+        'fine': 82_951_584,
+        'dcn-k8-hint': 19_330_860,
+        'dcn-k24-hint': 37_827_372,
+    }  # worked out in tests/analysis/test_cost.py
     assert result['timings'] == [] and not list(tmp_path.rglob('times-*.json'))
     assert 'Times: not run yet' in render(tmp_path / QUICK / 'results', 'cost')
 
 
-@pytest.mark.parametrize('args, code, complaint', [
-    (['table1', '--device', 'tpu'], 2, "--device takes 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
-    (['table1', '--epochs', 0], 2, '--epochs must be at least 1, got 0'),
-    (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
-    (['cost', '--amp'], 2, '--amp is for table1, fig2 and fig3, not for cost'),
-    (['table2', '--dataset', 'svhn', '--width', 'w25'], 2, "has towers of the paper's width only"),
-    (['fig2', '--models', 'coarse'], 2, '--models is for table1, not for fig2'),
-    (['fig3', '--clutter', 'fixed'], 2, '--clutter is for table1, not for fig3'),
-    (['cost', '--width', 'w25'], 2, '--width is for table2, not for cost'),
-    (['table1', '--no-timing'], 2, '--no-timing is for cost, not for table1'),
-    (['table1', '--models', 'dcn-k8-hint-augmented', '--clutter', 'fixed'], 1,
-     'dcn-k8-hint-augmented has no column for fixed clutter'),
-    (['table1', '--seeds', -1], 2, '--seeds must be at least 0, got -1'),
-    (['table1'], 1, 'data/mnist is missing: run `python tools/dataset_converters/prepare_mnist.py'),
-    (['table2'], 1, 'is missing: run `python tools/dataset_converters/make_street_numbers.py'),
-    (['table2', '--dataset', 'svhn'], 1, 'dataset_converters/prepare_svhn.py --out data/svhn`'),
-])
+@pytest.mark.parametrize(
+    'args, code, complaint',
+    [
+        (['table1', '--device', 'tpu'], 2, "--device takes 'cpu', 'cuda' or 'cuda:1', got 'tpu'"),
+        (['table1', '--epochs', 0], 2, '--epochs must be at least 1, got 0'),
+        (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
+        (['cost', '--amp'], 2, '--amp is for table1, fig2 and fig3, not for cost'),
+        (
+            ['table2', '--dataset', 'svhn', '--width', 'w25'],
+            2,
+            "has towers of the paper's width only",
+        ),
+        (['fig2', '--models', 'coarse'], 2, '--models is for table1, not for fig2'),
+        (['fig3', '--clutter', 'fixed'], 2, '--clutter is for table1, not for fig3'),
+        (['cost', '--width', 'w25'], 2, '--width is for table2, not for cost'),
+        (['table1', '--no-timing'], 2, '--no-timing is for cost, not for table1'),
+        (
+            ['table1', '--models', 'dcn-k8-hint-augmented', '--clutter', 'fixed'],
+            1,
+            'dcn-k8-hint-augmented has no column for fixed clutter',
+        ),
+        (['table1', '--seeds', -1], 2, '--seeds must be at least 0, got -1'),
+        (
+            ['table1'],
+            1,
+            'data/mnist is missing: run `python tools/dataset_converters/prepare_mnist.py',
+        ),
+        (['table2'], 1, 'is missing: run `python tools/dataset_converters/make_street_numbers.py'),
+        (['table2', '--dataset', 'svhn'], 1, 'dataset_converters/prepare_svhn.py --out data/svhn`'),
+    ],
+)
 def test_what_cannot_be_reproduced_is_refused_in_a_sentence(tmp_path, args, code, complaint):
     printed = run_tool(TOOL, *args, folder=tmp_path, code=code)
     assert complaint in ' '.join(printed.split())
@@ -264,14 +336,16 @@ def test_a_script_that_fails_is_named_with_the_end_of_its_output(tmp_path, mnist
 
 def test_scripts_do_not_outlive_an_interruption(tmp_path):
     script, log = tmp_path / 'sleep.py', tmp_path / 'log'
-    script.write_text("import os, sys, time\nos.fork()\n"
-                      "print(sys.argv[1], os.getpid(), flush=True)\n"
-                      'time.sleep(600)\n')
+    script.write_text(
+        'import os, sys, time\nos.fork()\n'
+        'print(sys.argv[1], os.getpid(), flush=True)\n'
+        'time.sleep(600)\n'
+    )
     with ThreadPoolExecutor(1) as pool:
         with pytest.raises(KeyboardInterrupt), stopping_scripts():
             sleeping = pool.submit(run_script, script, ['begun'], log=log)
             while not log.is_file() or log.read_text().count('begun') < 2:
-                time.sleep(.05)
+                time.sleep(0.05)
             raise KeyboardInterrupt
         with pytest.raises(ScriptError, match='sleep.py has failed .exit code -9.'):
             sleeping.result(TIMEOUT)
@@ -279,7 +353,7 @@ def test_scripts_do_not_outlive_an_interruption(tmp_path):
     for pid in re.findall(r'begun (\d+)', log.read_text()):
         while runs(pid):
             assert time.monotonic() < deadline
-            time.sleep(.05)
+            time.sleep(0.05)
 
 
 def runs(pid):
@@ -294,10 +368,17 @@ def runs(pid):
 
 def test_the_commands_that_pages_show_are_taken(monkeypatch):
     parse = runpy.run_path(str(ROOT / TOOL))['parse_args']
-    pages = [ROOT / 'README.md', *(ROOT / 'results').glob('*.md'), ROOT / TOOL,
-             *(ROOT / 'configs').glob('*/README.md')]
-    shown = {found for page in pages for found in re.findall(
-        r'python (tools/reproduce\.py [\w -]+)', page.read_text('utf-8'))}
+    pages = [
+        ROOT / 'README.md',
+        *(ROOT / 'results').glob('*.md'),
+        ROOT / TOOL,
+        *(ROOT / 'configs').glob('*/README.md'),
+    ]
+    shown = {
+        found
+        for page in pages
+        for found in re.findall(r'python (tools/reproduce\.py [\w -]+)', page.read_text('utf-8'))
+    }
     assert len(shown) > 8
     for command in shown:
         monkeypatch.setattr(sys, 'argv', command.split())
@@ -309,24 +390,56 @@ def test_all_pages_have_the_figures_of_the_files_of_results():
 
 
 def cell(*errors):
-    return dict(errors=list(errors), mean=statistics.fmean(errors) if errors else None,
-                std=statistics.stdev(errors) if len(errors) > 1 else None)
+    return dict(
+        errors=list(errors),
+        mean=statistics.fmean(errors) if errors else None,
+        std=statistics.stdev(errors) if len(errors) > 1 else None,
+    )
 
 
 @pytest.fixture
 def results(tmp_path):
     """Made-up results of a full run and of shorter ones."""
-    for name, shortened, fixed in (('table1', None, (1., 2.)), ('table1-4e', 60, (3., )),
-                                   ('table1-4e-amp', 60, (4., ))):
-        (tmp_path / f'{name}.json').write_text(json.dumps(dict(
-            name=name, command='COMMAND', quick=False, amp=name.endswith('amp'),
-            commits=['a' * 40, 'b' * 40 + '+'], devices=['DEVICE'], torch=['2.12'], epochs=4,
-            evaluated=dict(commit='d' * 40), seeds=[0, 1], shortened=shortened,
-            reference=dict(paper='PAPER', public='PUBLIC'), rows=[dict(
-                label='Coarse model', config=f'configs/cluttered_mnist/{COARSE}.py', paper=3.69,
-                public=None, fixed=cell(*fixed), fresh=cell()),
-                dict(label='Best DCN', config='configs/cluttered_mnist/best.py', paper=None,
-                     public=None, fresh=cell())])))
+    for name, shortened, fixed in (
+        ('table1', None, (1.0, 2.0)),
+        ('table1-4e', 60, (3.0,)),
+        ('table1-4e-amp', 60, (4.0,)),
+    ):
+        (tmp_path / f'{name}.json').write_text(
+            json.dumps(
+                dict(
+                    name=name,
+                    command='COMMAND',
+                    quick=False,
+                    amp=name.endswith('amp'),
+                    commits=['a' * 40, 'b' * 40 + '+'],
+                    devices=['DEVICE'],
+                    torch=['2.12'],
+                    epochs=4,
+                    evaluated=dict(commit='d' * 40),
+                    seeds=[0, 1],
+                    shortened=shortened,
+                    reference=dict(paper='PAPER', public='PUBLIC'),
+                    rows=[
+                        dict(
+                            label='Coarse model',
+                            config=f'configs/dcn/{COARSE}.py',
+                            paper=3.69,
+                            public=None,
+                            fixed=cell(*fixed),
+                            fresh=cell(),
+                        ),
+                        dict(
+                            label='Best DCN',
+                            config='configs/dcn/best.py',
+                            paper=None,
+                            public=None,
+                            fresh=cell(),
+                        ),
+                    ],
+                )
+            )
+        )
     return tmp_path
 
 
@@ -334,8 +447,10 @@ def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
     whole, short, mixed = render(results, 'table1').split('</sub>')[:3]
     assert '| Coarse model | 3.69 | – | 1.50 ± 0.71 (2) | not run yet |' in whole
     assert 'Paper: PAPER.' in whole
-    assert ('`COMMAND`, commit aaaaaaaaaa, bbbbbbbbbb+, on DEVICE, torch 2.12; put together at '
-            'dddddddddd') in whole
+    assert (
+        '`COMMAND`, commit aaaaaaaaaa, bbbbbbbbbb+, on DEVICE, torch 2.12; put together at '
+        'dddddddddd'
+    ) in whole
     assert '| Best DCN | – | – | – | not run yet |' in whole
     assert '| 3.00 (1) | not run yet |' in short and 'Best DCN' not in short
     assert '**Shortened: 4 epochs in place of 60, seeds: 0, 1.**' in short
@@ -345,47 +460,94 @@ def test_a_table_shows_mean_spread_source_and_what_was_not_run(results):
 
 def test_times_are_shown_with_the_ratio_of_the_same_turn_and_the_papers(tmp_path):
     def timing(model, ms, over):
-        return dict(model=model, config=f'configs/svhn/{model}.py', shape=[1, 400, 900],
-                    batch=1, ms_per_image=ms, ms_per_image_10=ms - 1, ms_per_image_90=ms + 1,
-                    time_over=over)
+        return dict(
+            model=model,
+            config=f'configs/dcn/{model}.py',
+            shape=[1, 400, 900],
+            batch=1,
+            ms_per_image=ms,
+            ms_per_image_10=ms - 1,
+            ms_per_image_90=ms + 1,
+            time_over=over,
+        )
 
     result = dict(
-        name='cost', command='COMMAND', quick=False, commits=['a' * 40], devices=['DEVICE'],
-        torch=['2.12'], evaluated=dict(commit='d' * 40), reference=dict(
-            paper='PAPER', speedup=2.9, svhn_ms={'coarse': 8.6, 'fine': 62.6, 'dcn-k6': 10.8}),
+        name='cost',
+        command='COMMAND',
+        quick=False,
+        commits=['a' * 40],
+        devices=['DEVICE'],
+        torch=['2.12'],
+        evaluated=dict(commit='d' * 40),
+        reference=dict(
+            paper='PAPER', speedup=2.9, svhn_ms={'coarse': 8.6, 'fine': 62.6, 'dcn-k6': 10.8}
+        ),
         rows=[dict(label='fine', total=10, paper=None, parameters=3)],
-        timings=[timing('fine', 40., {'coarse': [9, 10, 11], 'dcn-k6': [3.1, 4.2, 5.3],
-                                      'dcn-k6, as-built': [1, 2, 3]}),
-                 timing('dcn-k6, as-built', 20., {'dcn-k6': [1, 2, 3], 'fine': [4, 5, 6]}),
-                 timing('dcn-k6', 10., {'fine': [.2, .25, .3], 'coarse': [1.1, 1.2, 1.3]})],
-        timed=dict(commit='c' * 40, device='DEVICE'))
+        timings=[
+            timing(
+                'fine',
+                40.0,
+                {'coarse': [9, 10, 11], 'dcn-k6': [3.1, 4.2, 5.3], 'dcn-k6, as-built': [1, 2, 3]},
+            ),
+            timing('dcn-k6, as-built', 20.0, {'dcn-k6': [1, 2, 3], 'fine': [4, 5, 6]}),
+            timing('dcn-k6', 10.0, {'fine': [0.2, 0.25, 0.3], 'coarse': [1.1, 1.2, 1.3]}),
+        ],
+        timed=dict(commit='c' * 40, device='DEVICE'),
+    )
     (tmp_path / 'cost.json').write_text(json.dumps(result))
     page = render(tmp_path, 'cost')
     assert '| ms an image | 1×400×900, batch 1 |' in page
     assert '| dcn-k6, as-built | 20 (19 – 21) |' in page
     assert re.findall(r'^\| (.* : .*?) \| (.*) \|$', page, re.MULTILINE) == [
-        ('fine : dcn-k6', '4.2 (3.1 – 5.3)'), ('dcn-k6, as-built : dcn-k6', '2 (1 – 3)'),
-        ('dcn-k6 : coarse', '1.2 (1.1 – 1.3)')]
+        ('fine : dcn-k6', '4.2 (3.1 – 5.3)'),
+        ('dcn-k6, as-built : dcn-k6', '2 (1 – 3)'),
+        ('dcn-k6 : coarse', '1.2 (1.1 – 1.3)'),
+    ]
     assert 'Timed at commit cccccccccc, on DEVICE.' in page
     assert 'coarse 8.6 ms, fine 62.6 ms, dcn-k6 10.8 ms, fine model over DCN 5.8' in page
 
 
 def test_memory_is_compared_with_the_fine_models(tmp_path):
     def timing(model, multiplications, predicting, training):
-        return dict(model=model, config=f'configs/megapixel_mnist/{model}.py', shape=[1, 9, 9],
-                    batch=1, ms_per_image=1., ms_per_image_10=1., ms_per_image_90=1.,
-                    time_over={'fine' if model == 'dcn' else 'dcn': [1, 1, 1]},
-                    multiplications=multiplications, peak_bytes=predicting,
-                    training_peak_bytes=training)
+        return dict(
+            model=model,
+            config=f'configs/dcn/{model}.py',
+            shape=[1, 9, 9],
+            batch=1,
+            ms_per_image=1.0,
+            ms_per_image_10=1.0,
+            ms_per_image_90=1.0,
+            time_over={'fine' if model == 'dcn' else 'dcn': [1, 1, 1]},
+            multiplications=multiplications,
+            peak_bytes=predicting,
+            training_peak_bytes=training,
+        )
 
-    (tmp_path / 'cost.json').write_text(json.dumps(dict(
-        name='cost', command='COMMAND', quick=False, commits=['a' * 40], devices=['DEVICE'],
-        torch=['2.12'], evaluated=dict(commit='a' * 40), reference=dict(svhn_ms={}),
-        rows=[dict(label='fine', total=10, paper=None, parameters=3)], datasets=[dict(
-            dataset='Digits', source='loader', images_per_second=[1000., 3000., 2000.])],
-        timings=[timing('fine', 90e6, 40e6, 240e6), timing('dcn', 3e6, 20e6, 24e6)],
-        timed=dict(commit='c' * 40, device='DEVICE'))))
-    page = render(tmp_path, 'cost:megapixel_mnist')
+    (tmp_path / 'cost.json').write_text(
+        json.dumps(
+            dict(
+                name='cost',
+                command='COMMAND',
+                quick=False,
+                commits=['a' * 40],
+                devices=['DEVICE'],
+                torch=['2.12'],
+                evaluated=dict(commit='a' * 40),
+                reference=dict(svhn_ms={}),
+                rows=[dict(label='fine', total=10, paper=None, parameters=3)],
+                datasets=[
+                    dict(
+                        dataset='Digits',
+                        source='loader',
+                        images_per_second=[1000.0, 3000.0, 2000.0],
+                    )
+                ],
+                timings=[timing('fine', 90e6, 40e6, 240e6), timing('dcn', 3e6, 20e6, 24e6)],
+                timed=dict(commit='c' * 40, device='DEVICE'),
+            )
+        )
+    )
+    page = render(tmp_path, 'cost:megapixel-mnist')
     assert '| fine | 90.0 | 40.0 | 240.0 |' in page
     assert '| dcn | 3.0 (fine: 30.0×) | 20.0 (fine: 2.0×) | 24.0 (fine: 10.0×) |' in page
     assert 'Digits' not in page and 'parameters' not in page
@@ -393,22 +555,34 @@ def test_memory_is_compared_with_the_fine_models(tmp_path):
 
 def test_single_runs_are_listed_with_what_differs_from_their_configs(tmp_path):
     (tmp_path / 'tests').mkdir()
-    for name, accuracy in (('dcn_digits', 98.125), ('dcn_digits.12-epochs', 90.), ('dcn_other', 1)):
-        (tmp_path / 'tests' / f'{name}.json').write_text(json.dumps({
-            'accuracy/top1': accuracy, **({'patch_hit/mean': 75.} if accuracy > 95 else {})}))
+    for name, accuracy in (
+        ('dcn_digits', 98.125),
+        ('dcn_digits.12-epochs', 90.0),
+        ('dcn_other', 1),
+    ):
+        (tmp_path / 'tests' / f'{name}.json').write_text(
+            json.dumps(
+                {'accuracy/top1': accuracy, **({'patch_hit/mean': 75.0} if accuracy > 95 else {})}
+            )
+        )
     assert render(tmp_path, 'tests:digits').splitlines()[2:] == [
-        '| `dcn_digits` | 1.88 | 75.00 |', '| `dcn_digits`, 12 epochs | 10.00 | – |']
+        '| `dcn_digits` | 1.88 | 75.00 |',
+        '| `dcn_digits`, 12 epochs | 10.00 | – |',
+    ]
 
 
 def test_regions_are_filled_and_all_else_stays(results):
     fill = runpy.run_path(str(ROOT / FILL))['fill']
-    page = ('Before\n<!-- results: table1 -->\nold\n<!-- end of results -->\nbetween\n'
-            '<!-- results: fig5 -->\n<!-- end of results -->\nafter\n')
+    page = (
+        'Before\n<!-- results: table1 -->\nold\n<!-- end of results -->\nbetween\n'
+        '<!-- results: fig5 -->\n<!-- end of results -->\nafter\n'
+    )
     filled = fill(page, results, results.parent)
     assert filled.startswith('Before\n<!-- results: table1 -->\n\n|') and 'old' not in filled
     assert filled.endswith(
         '\n<!-- end of results -->\nbetween\n<!-- results: fig5 -->\n\n*Full run: not done yet '
-        '(`python tools/reproduce.py fig5`).*\n\n<!-- end of results -->\nafter\n')
+        '(`python tools/reproduce.py fig5`).*\n\n<!-- end of results -->\nafter\n'
+    )
     assert fill(filled, results, results.parent) == filled
     with pytest.raises(ValueError, match="There is no experiment 'table9': take one of table1"):
         render(results, 'table9')
@@ -416,23 +590,29 @@ def test_regions_are_filled_and_all_else_stays(results):
 
 def test_a_metafile_gets_the_accuracies_of_table_2(tmp_path):
     name = 'dcn-k6-w25_street-numbers'
-    (tmp_path / 'table2-w25.json').write_text(json.dumps(dict(rows=[dict(
-        label='DCN', config=f'configs/svhn/{name}.py', **cell(40., 50.))])))
-    found, = yaml.safe_load(metafile_results(tmp_path, name))['Results']
-    assert found == {'Dataset': 'Street numbers', 'Task': 'Image Classification',
-                     'Metrics': {'Sequence Accuracy': 55., 'Runs': 2}}
+    (tmp_path / 'table2-w25.json').write_text(
+        json.dumps(
+            dict(rows=[dict(label='DCN', config=f'configs/dcn/{name}.py', **cell(40.0, 50.0))])
+        )
+    )
+    (found,) = yaml.safe_load(metafile_results(tmp_path, name))['Results']
+    assert found == {
+        'Dataset': 'Street numbers',
+        'Task': 'Image Classification',
+        'Metrics': {'Sequence Accuracy': 55.0, 'Runs': 2},
+    }
 
 
 def test_a_metafile_gets_the_accuracy_of_full_trainings_only(results):
     fill = runpy.run_path(str(ROOT / FILL))['fill']
-    entry = ('Models:\n  - Name: {0}\n    # results: {0}\n    # end of results\n  - Name: next\n')
+    entry = 'Models:\n  - Name: {0}\n    # results: {0}\n    # end of results\n  - Name: next\n'
     models = yaml.safe_load(fill(entry.format(COARSE), results, results))['Models']
     assert models[0]['Results'][0]['Metrics'] == {'Top 1 Accuracy': 98.5, 'Runs': 2}
     assert models[1] == {'Name': 'next'}
     assert metafile_results(results, DCN) == ''
     (results / 'tests').mkdir()
     (results / 'tests' / f'{DCN}.json').write_text(json.dumps({'accuracy/top1': 98.125}))
-    found, = yaml.safe_load(metafile_results(results, DCN))['Results']
+    (found,) = yaml.safe_load(metafile_results(results, DCN))['Results']
     assert found['Metrics'] == {'Top 1 Accuracy': 98.12, 'Runs': 1}
     (results / 'table1.json').unlink()
     assert metafile_results(results, COARSE) == ''

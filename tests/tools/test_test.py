@@ -10,8 +10,10 @@ from ..conftest import ROOT
 from .running import QUICK, run_tool
 
 TABLE = 'tools/analysis_tools/table2.py'
-TOWERS = {'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
-          'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth'}
+TOWERS = {
+    'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
+    'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth',
+}
 
 
 @pytest.fixture(scope='module')
@@ -21,60 +23,95 @@ def folder(tmp_path_factory, street_numbers_root):
     (folder / 'data').mkdir()
     (folder / 'data' / 'street-numbers').symlink_to(street_numbers_root)
     for name, checkpoint in TOWERS.items():
-        model = build_model(Config.fromfile(ROOT / 'configs' / 'svhn' / f'{name}.py'))
-        save_checkpoint(dict(state_dict=model.state_dict()),
-                        str(folder / 'work_dirs' / name / checkpoint))
+        model = build_model(Config.fromfile(ROOT / 'configs' / 'dcn' / f'{name}.py'))
+        save_checkpoint(
+            dict(state_dict=model.state_dict()), str(folder / 'work_dirs' / name / checkpoint)
+        )
     return folder
 
 
 def test_a_dcn_needs_no_checkpoint_of_its_own(folder):
-    config = ROOT / 'configs' / 'svhn' / 'dcn-k3-w25-2scales_street-numbers.py'
-    printed = run_tool('tools/test.py', config, '--tta', '--work-dir', 'tested', '--out',
-                       'metrics.json', '--out-item', 'metrics', folder=folder)
+    config = ROOT / 'configs' / 'dcn' / 'dcn-k3-w25-2scales_street-numbers.py'
+    printed = run_tool(
+        'tools/test.py',
+        config,
+        '--tta',
+        '--work-dir',
+        'tested',
+        '--out',
+        'metrics.json',
+        '--out-item',
+        'metrics',
+        folder=folder,
+    )
     for name, checkpoint in TOWERS.items():
         assert f'work_dirs/{name}/{checkpoint}' in printed
     assert 'accuracy/sequence' in json.loads((folder / 'metrics.json').read_text())
 
 
 def test_a_dcn_whose_towers_were_trained_otherwise_is_not_tested(folder):
-    config = ROOT / 'configs' / 'svhn' / 'dcn-k6-w25_street-numbers.py'
-    printed = run_tool('tools/test.py', config, '--cfg-options', 'model.coarse.width=.1',
-                       folder=folder, code=1)
+    config = ROOT / 'configs' / 'dcn' / 'dcn-k6-w25_street-numbers.py'
+    printed = run_tool(
+        'tools/test.py', config, '--cfg-options', 'model.coarse.width=.1', folder=folder, code=1
+    )
     assert 'epoch_10.pth is of another model than this SVHNCoarse: ' in printed.splitlines()[-1]
 
 
 def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
-    first, again = (run_tool(TABLE, 'street-numbers', '--width', 'w25', folder=folder)
-                    for _ in range(2))
-    table = first[first.index('Sequence error'):].split('\n', 1)[1]
-    assert table == again[again.index('Sequence error'):].split('\n', 1)[1]
+    first, again = (
+        run_tool(TABLE, 'street-numbers', '--width', 'w25', folder=folder) for _ in range(2)
+    )
+    table = first[first.index('Sequence error') :].split('\n', 1)[1]
+    assert table == again[again.index('Sequence error') :].split('\n', 1)[1]
     rows = [line.split() for line in table.splitlines() if 'scale' in line]
     assert [row[-2] for row in rows] == [
-        '40.6', '40.0', '40.0', '25.2', '23.7', '23.3', '31.4', '31.1', '30.8', '20.0', '18.2',
-        '16.6', '–', '–', '–', '11.6']
+        '40.6',
+        '40.0',
+        '40.0',
+        '25.2',
+        '23.7',
+        '23.3',
+        '31.4',
+        '31.1',
+        '30.8',
+        '20.0',
+        '18.2',
+        '16.6',
+        '–',
+        '–',
+        '–',
+        '11.6',
+    ]
     assert all(0 <= float(row[-1]) <= 100 for row in rows)
     assert 'Epoch(test)' in first and 'Epoch(test)' not in again
 
 
 def test_weights_of_another_model_are_not_tested(tmp_path, mnist_root):
-    weights, = (ROOT / 'checkpoints').glob('dcn-k8-hint_*.pth')
-    config = 'configs/cluttered_mnist/coarse_1xb128-60e_cluttered-mnist.py'
+    (weights,) = (ROOT / 'checkpoints').glob('dcn-k8-hint_*.pth')
+    config = 'configs/dcn/coarse_1xb128-60e_cluttered-mnist.py'
     printed = run_tool('tools/test.py', config, weights, '--work-dir', tmp_path, code=1)
-    assert ('is of another model than this ImageClassifier: it lacks backbone.layers.0.conv.weight '
-            in printed.splitlines()[-1])
+    assert (
+        'is of another model than this ImageClassifier: it lacks backbone.layers.0.conv.weight '
+        in printed.splitlines()[-1]
+    )
 
 
 def test_table_2_names_the_tower_that_is_missing(tmp_path):
     printed = run_tool(TABLE, 'street-numbers', folder=tmp_path, code=1)
     name = 'coarse_1xb128-10e_street-numbers'
-    assert printed == (f'work_dirs/{name}/epoch_10.pth is missing: run `python tools/train.py '
-                       f'configs/svhn/{name}.py`.\n')
+    assert printed == (
+        f'work_dirs/{name}/epoch_10.pth is missing: run `python tools/train.py '
+        f'configs/dcn/{name}.py`.\n'
+    )
 
 
-@pytest.mark.parametrize('arguments, message', [
-    ([], 'does not name the weights of all parts in an init_cfg: pass a checkpoint.'),
-    (['nowhere.pth'], 'The checkpoint nowhere.pth is not there.'),
-    ([__file__, '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
-])
+@pytest.mark.parametrize(
+    'arguments, message',
+    [
+        ([], 'does not name the weights of all parts in an init_cfg: pass a checkpoint.'),
+        (['nowhere.pth'], 'The checkpoint nowhere.pth is not there.'),
+        ([__file__, '--tta'], 'lacks tta_model and tta_pipeline, which --tta needs.'),
+    ],
+)
 def test_a_test_that_cannot_be_is_refused(arguments, message):
     assert run_tool('tools/test.py', QUICK, *arguments, code=1).rstrip().endswith(message)

@@ -12,27 +12,26 @@ from mmdcn.utils.checkpoint import read_checkpoint
 from mmdcn.utils.safe_globals import register_safe_globals
 
 from ..conftest import ROOT
-from .running import (
-    QUICK,
-    TIMEOUT,
-    environment,
-    free_port,
-    logged,
-    python,
-    run_python,
-    run_tool,
-)
+from .running import QUICK, TIMEOUT, environment, free_port, logged, python, run_python, run_tool
 
 ITERATIONS = 24  # an epoch
 
 
 def options(*more: str) -> list:
     """The quick config on little data."""
-    return ['--cfg-options', 'train_dataloader.batch_size=32',
-            f'train_dataloader.dataset.indices={32 * ITERATIONS}', 'train_dataloader.num_workers=1',
-            'val_dataloader.dataset.indices=64', 'val_dataloader.num_workers=1',
-            'test_dataloader.dataset.indices=301', 'test_dataloader.num_workers=1',
-            'train_cfg.max_epochs=3', 'default_hooks.logger.interval=1', *more]
+    return [
+        '--cfg-options',
+        'train_dataloader.batch_size=32',
+        f'train_dataloader.dataset.indices={32 * ITERATIONS}',
+        'train_dataloader.num_workers=1',
+        'val_dataloader.dataset.indices=64',
+        'val_dataloader.num_workers=1',
+        'test_dataloader.dataset.indices=301',
+        'test_dataloader.num_workers=1',
+        'train_cfg.max_epochs=3',
+        'default_hooks.logger.interval=1',
+        *more,
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -50,7 +49,7 @@ def test_a_killed_run_resumes_on_the_loss_curve_of_one_that_was_not(trained, tmp
     deadline = time.monotonic() + TIMEOUT
     while not (first_epoch.exists() and max(logged(tmp_path, 'loss')) > ITERATIONS):
         assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
-        time.sleep(.02)
+        time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     killed_at = max(logged(tmp_path, 'loss'))
@@ -77,8 +76,15 @@ def test_resuming_a_finished_run_ends_at_once_and_harms_nothing(trained):
 
 
 def test_resuming_from_a_named_checkpoint_goes_on_from_it(trained, tmp_path):
-    output = run_python('tools/train.py', QUICK, '--work-dir', tmp_path, '--resume',
-                        trained / 'epoch_2.pth', *options())
+    output = run_python(
+        'tools/train.py',
+        QUICK,
+        '--work-dir',
+        tmp_path,
+        '--resume',
+        trained / 'epoch_2.pth',
+        *options(),
+    )
     assert 'resumed epoch: 2' in output
     expected, found = logged(trained, 'loss'), logged(tmp_path, 'loss')
     assert list(found) == list(range(2 * ITERATIONS + 1, 3 * ITERATIONS + 1))
@@ -87,8 +93,16 @@ def test_resuming_from_a_named_checkpoint_goes_on_from_it(trained, tmp_path):
 
 def test_predictions_are_dumped_with_where_the_network_looked(trained, tmp_path):
     out = tmp_path / 'predictions.pkl'
-    run_tool('tools/test.py', QUICK, trained / 'epoch_3.pth', '--work-dir', tmp_path, '--out', out,
-             *options())
+    run_tool(
+        'tools/test.py',
+        QUICK,
+        trained / 'epoch_3.pth',
+        '--work-dir',
+        tmp_path,
+        '--out',
+        out,
+        *options(),
+    )
     predictions = mmengine.load(out)
     assert len(predictions) == 301
     assert predictions[0]['patch_bboxes'].shape == (8, 4)
@@ -98,22 +112,49 @@ def test_predictions_are_dumped_with_where_the_network_looked(trained, tmp_path)
 def test_two_processes_train_and_agree_with_one_on_the_test_set(tmp_path, mnist_root):
     variables = dict(PORT=free_port(), OMP_NUM_THREADS='1')
     launched = subprocess.run(
-        ['bash', 'tools/dist_train.sh', QUICK, '2', '--work-dir', str(tmp_path), '--auto-scale-lr',
-         *options('train_cfg.max_epochs=1')],
-        cwd=ROOT, env=environment(**variables), text=True, capture_output=True, timeout=TIMEOUT)
+        [
+            'bash',
+            'tools/dist_train.sh',
+            QUICK,
+            '2',
+            '--work-dir',
+            str(tmp_path),
+            '--auto-scale-lr',
+            *options('train_cfg.max_epochs=1'),
+        ],
+        cwd=ROOT,
+        env=environment(**variables),
+        text=True,
+        capture_output=True,
+        timeout=TIMEOUT,
+    )
     assert launched.returncode == 0, launched.stderr
     assert [path.name for path in tmp_path.glob('epoch_*.pth')] == ['epoch_1.pth']
     assert max(logged(tmp_path, 'loss')) == ITERATIONS // 2  # each process took one half
 
     checkpoint, found = str(tmp_path / 'epoch_1.pth'), {}
     for name, command in (
-            ('one', ['python', 'tools/test.py', QUICK, checkpoint]),
-            ('two', ['bash', 'tools/dist_test.sh', QUICK, checkpoint, '2'])):
+        ('one', ['python', 'tools/test.py', QUICK, checkpoint]),
+        ('two', ['bash', 'tools/dist_test.sh', QUICK, checkpoint, '2']),
+    ):
         out = tmp_path / f'{name}.json'
         tested = subprocess.run(
-            [*command, '--work-dir', str(tmp_path / name), '--out', str(out), '--out-item',
-             'metrics', *options()],
-            cwd=ROOT, env=environment(**variables), text=True, capture_output=True, timeout=TIMEOUT)
+            [
+                *command,
+                '--work-dir',
+                str(tmp_path / name),
+                '--out',
+                str(out),
+                '--out-item',
+                'metrics',
+                *options(),
+            ],
+            cwd=ROOT,
+            env=environment(**variables),
+            text=True,
+            capture_output=True,
+            timeout=TIMEOUT,
+        )
         assert tested.returncode == 0, tested.stderr
         found[name] = json.loads(out.read_text())
     assert found['one'].keys() == {'accuracy/top1', 'patch_hit/mean'}
@@ -127,12 +168,30 @@ def test_slurm_runs_the_tool_once_a_gpu(tmp_path):
     env = environment(GPUS='4', SRUN_ARGS='--exclusive --qos=low')
     env['PATH'] = f'{tmp_path}{os.pathsep}{env["PATH"]}'
     printed = subprocess.run(
-        ['bash', 'tools/slurm_train.sh', 'gpu', 'job', QUICK, 'work', '--amp'], cwd=ROOT, env=env,
-        text=True, capture_output=True, check=True).stdout.split()
-    assert {'--partition=gpu', '--job-name=job', '--gres=gpu:4', '--ntasks=4', '--exclusive',
-            '--qos=low'} <= set(printed)
-    assert printed[-7:] == ['tools/train.py', QUICK, '--work-dir', 'work', '--launcher', 'slurm',
-                            '--amp']
+        ['bash', 'tools/slurm_train.sh', 'gpu', 'job', QUICK, 'work', '--amp'],
+        cwd=ROOT,
+        env=env,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout.split()
+    assert {
+        '--partition=gpu',
+        '--job-name=job',
+        '--gres=gpu:4',
+        '--ntasks=4',
+        '--exclusive',
+        '--qos=low',
+    } <= set(printed)
+    assert printed[-7:] == [
+        'tools/train.py',
+        QUICK,
+        '--work-dir',
+        'work',
+        '--launcher',
+        'slurm',
+        '--amp',
+    ]
 
 
 @pytest.mark.parametrize('script', ['dist_train', 'dist_test', 'slurm_train'])
@@ -143,8 +202,15 @@ def test_a_launcher_without_arguments_says_how_it_is_called(script):
 
 
 def test_mixed_precision_trains_on_the_cpu_as_well(tmp_path, mnist_root):
-    run_python('tools/train.py', QUICK, '--amp', '--work-dir', tmp_path, *options(
-        'train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=96'), CUDA_VISIBLE_DEVICES='-1')
+    run_python(
+        'tools/train.py',
+        QUICK,
+        '--amp',
+        '--work-dir',
+        tmp_path,
+        *options('train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=96'),
+        CUDA_VISIBLE_DEVICES='-1',
+    )
     assert list(logged(tmp_path, 'loss')) == [1, 2, 3]
     register_safe_globals()  # onedl-mmengine's loader takes them away again
     optimizer = torch.load(tmp_path / 'epoch_1.pth')['optimizer']

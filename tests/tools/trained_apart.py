@@ -1,4 +1,5 @@
 """What the runs of test_distributed.py add to a config by ``custom_imports``."""
+
 import torch
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS, MODELS
@@ -27,5 +28,7 @@ class KeepStatesHook(Hook):
         self.steps.append({name: value.clone() for name, value in state.items()})
 
     def before_val_epoch(self, runner):
-        torch.save(dict(steps=self.steps, validated=runner.model.module.state_dict()),
-                   f'{runner.work_dir}/states_{runner.rank}.pth')
+        torch.save(
+            dict(steps=self.steps, validated=runner.model.module.state_dict()),
+            f'{runner.work_dir}/states_{runner.rank}.pth',
+        )

@@ -25,8 +25,14 @@ def with_config(text: str, path='some.pth') -> Checkpoint:
 
 def test_weights_and_meta_of_a_training_run_are_read(tmp_path):
     path, model = tmp_path / 'epoch_1.pth', nn.Linear(2, 3)
-    save_checkpoint(dict(state_dict=model.state_dict(), meta=dict(epoch=1),
-                         message_hub=dict(loss=HistoryBuffer([1.], [1]))), str(path))
+    save_checkpoint(
+        dict(
+            state_dict=model.state_dict(),
+            meta=dict(epoch=1),
+            message_hub=dict(loss=HistoryBuffer([1.0], [1])),
+        ),
+        str(path),
+    )
     checkpoint = read_checkpoint(path)
     assert checkpoint.meta['epoch'] == 1
     other = nn.Linear(2, 3)
@@ -37,15 +43,18 @@ def test_weights_and_meta_of_a_training_run_are_read(tmp_path):
 def test_bare_weights_and_those_of_a_wrapped_model_are_read(tmp_path):
     model = nn.Linear(2, 3)
     torch.save(model.state_dict(), tmp_path / 'bare.pth')
-    torch.save(dict(state_dict=nn.Sequential().state_dict() | {
-        f'module.{name}': weight for name, weight in model.state_dict().items()}),
-        tmp_path / 'wrapped.pth')
+    torch.save(
+        dict(
+            state_dict=nn.Sequential().state_dict()
+            | {f'module.{name}': weight for name, weight in model.state_dict().items()}
+        ),
+        tmp_path / 'wrapped.pth',
+    )
     for name in ('bare.pth', 'wrapped.pth'):
         assert list(read_checkpoint(tmp_path / name).weights) == ['weight', 'bias']
 
 
 class Harmful:
-
     def __init__(self, path):
         self.path = path
 
@@ -53,20 +62,32 @@ class Harmful:
         return open, (str(self.path), 'w')
 
 
-@pytest.mark.parametrize('save', [torch.save, lambda thing, path: path.write_bytes(
-    pickle.dumps(thing))], ids=['torch', 'pickle'])
+@pytest.mark.parametrize(
+    'save',
+    [torch.save, lambda thing, path: path.write_bytes(pickle.dumps(thing))],
+    ids=['torch', 'pickle'],
+)
 def test_code_in_a_pickle_is_not_run(tmp_path, save):
     path, trace = tmp_path / 'model.pth', tmp_path / 'trace'
     save(dict(state_dict=Harmful(trace)), path)
-    with pytest.raises(ValueError, match='model.pth is no checkpoint that can be read without '
-                                         'running code in it'):
+    with pytest.raises(
+        ValueError, match='model.pth is no checkpoint that can be read without running code in it'
+    ):
         read_checkpoint(path)
     assert not trace.exists()
 
 
-@pytest.mark.parametrize('content', [b'', b'text', b'PK\3\4', pickle.dumps([1, 2]),
-                                     pickle.dumps(dict(state_dict=3)),
-                                     pickle.dumps(dict(state_dict={}))])
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'',
+        b'text',
+        b'PK\3\4',
+        pickle.dumps([1, 2]),
+        pickle.dumps(dict(state_dict=3)),
+        pickle.dumps(dict(state_dict={})),
+    ],
+)
 def test_another_kind_of_file_is_refused(tmp_path, content):
     path = tmp_path / 'model.pth'
     path.write_bytes(content)
@@ -90,13 +111,18 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
 def test_weights_of_another_model_are_told_apart_and_none_is_loaded():
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     before = [weight.clone() for weight in model.parameters()]
-    given = {'0.weight': torch.ones(3, 2), '0.bias': torch.ones(5), 'fc.weight': torch.ones(1),
-             'fc.bias': torch.ones(1)}
+    given = {
+        '0.weight': torch.ones(3, 2),
+        '0.bias': torch.ones(5),
+        'fc.weight': torch.ones(1),
+        'fc.bias': torch.ones(1),
+    }
     with pytest.raises(ValueError) as raised:
         load_weights(model, Checkpoint('a.pth', given, {}))
     assert str(raised.value) == (
         'The checkpoint a.pth is of another model than this Sequential: it lacks 1.weight and 1 '
-        'more; the model has no fc.weight and 1 more; of other shape: 0.bias (5, the model 3).')
+        'more; the model has no fc.weight and 1 more; of other shape: 0.bias (5, the model 3).'
+    )
     assert all(map(torch.equal, before, model.parameters()))
 
 
@@ -106,36 +132,62 @@ def test_a_config_comes_out_of_a_checkpoint_as_it_went_in(path):
     assert config_of(with_config(cfg.pretty_text)).to_dict() == cfg.to_dict()
 
 
-@pytest.mark.parametrize('text', [
-    'import os', 'model = open("trace", "w")', 'model = dict(type=print)', 'a, b = 1, 2', 'model =',
-    'model = dict(*[1])', 'open("trace", "w")', 'model = dict(**open("trace", "w"))'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'import os',
+        'model = open("trace", "w")',
+        'model = dict(type=print)',
+        'a, b = 1, 2',
+        'model =',
+        'model = dict(*[1])',
+        'open("trace", "w")',
+        'model = dict(**open("trace", "w"))',
+    ],
+)
 def test_code_in_the_config_of_a_checkpoint_is_not_run(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match='The config in the checkpoint some.pth holds more than '
-                                         'plain values .*: pass the config file'):
+    with pytest.raises(
+        ValueError,
+        match='The config in the checkpoint some.pth holds more than '
+        'plain values .*: pass the config file',
+    ):
         config_of(with_config(text))
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('kind', ['os.system', 'mmengine.call_command', 'subprocess.run', 'Mine',
-                                  'mmdcn.models.DCNClassifier'])
-@pytest.mark.parametrize('place', ['model = dict(type="ImageClassifier", neck=dict(type="{}"))',
-                                   'test_dataloader = dict(dataset=dict(pipeline=[dict(type="{}")]'
-                                   '))'])
+@pytest.mark.parametrize(
+    'kind',
+    ['os.system', 'mmengine.call_command', 'subprocess.run', 'Mine', 'mmdcn.models.DCNClassifier'],
+)
+@pytest.mark.parametrize(
+    'place',
+    [
+        'model = dict(type="ImageClassifier", neck=dict(type="{}"))',
+        'test_dataloader = dict(dataset=dict(pipeline=[dict(type="{}")]))',
+    ],
+)
 def test_a_checkpoint_gets_nothing_built_that_is_not_registered(kind, place):
     with pytest.raises(ValueError, match=f'asks for {kind}, which is not registered'):
         config_of(with_config(place.format(kind)))
 
 
-@pytest.mark.parametrize('kind, options', [
-    ('HuggingFaceClassifier', 'model_name="a/b"'),
-    ('TIMMBackbone', 'model_name="hf-hub:a/b"'), ('TIMMBackbone', 'pretrained=True'),
-    ('ResNet', 'name_or_path="a/b"'), ('ResNet', 'pretrained_model_name_or_path="a/b"'),
-    ('ResNet', 'trust_remote_code=True')])
+@pytest.mark.parametrize(
+    'kind, options',
+    [
+        ('HuggingFaceClassifier', 'model_name="a/b"'),
+        ('TIMMBackbone', 'model_name="hf-hub:a/b"'),
+        ('TIMMBackbone', 'pretrained=True'),
+        ('ResNet', 'name_or_path="a/b"'),
+        ('ResNet', 'pretrained_model_name_or_path="a/b"'),
+        ('ResNet', 'trust_remote_code=True'),
+    ],
+)
 def test_a_checkpoint_gets_no_model_built_that_takes_code_off_a_hub(kind, options):
     text = f'model = dict(type="ImageClassifier", backbone=dict(type="{kind}", {options}))'
-    with pytest.raises(ValueError, match=f'asks for {kind}, which may run what it downloads: pass '
-                                         'the config file'):
+    with pytest.raises(
+        ValueError, match=f'asks for {kind}, which may run what it downloads: pass the config file'
+    ):
         config_of(with_config(text))
 
 
@@ -147,19 +199,32 @@ def test_a_model_of_timm_without_downloads_is_taken():
 def tower_file(path, **options):
     tower = MODELS.build(dict(type='ClutteredMNISTCoarse', **options))
     head = MODELS.build(dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24))
-    torch.save({**{f'backbone.{name}': weight for name, weight in tower.state_dict().items()},
-                **{f'head.{name}': weight for name, weight in head.state_dict().items()}}, path)
+    torch.save(
+        {
+            **{f'backbone.{name}': weight for name, weight in tower.state_dict().items()},
+            **{f'head.{name}': weight for name, weight in head.state_dict().items()},
+        },
+        path,
+    )
     return tower, head
 
 
 def classifier(path, **head):
     def named(prefix):
         return dict(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
-    return MODELS.build(dict(
-        type='mmpretrain.ImageClassifier',
-        backbone=dict(type='ClutteredMNISTCoarse', **named('backbone')),
-        head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24,
-                  **{**named('head.'), **head})))
+
+    return MODELS.build(
+        dict(
+            type='mmpretrain.ImageClassifier',
+            backbone=dict(type='ClutteredMNISTCoarse', **named('backbone')),
+            head=dict(
+                type='GlobalMaxPoolHead',
+                num_classes=10,
+                in_channels=24,
+                **{**named('head.'), **head},
+            ),
+        )
+    )
 
 
 def test_named_weights_are_all_loaded(tmp_path):
@@ -172,16 +237,22 @@ def test_named_weights_are_all_loaded(tmp_path):
 
 def test_named_weights_of_another_tower_are_refused(tmp_path):
     tower_file(tmp_path / 'tower.pth', in_channels=3)
-    with pytest.raises(ValueError, match=r'tower.pth is of another model than this Cluttered'
-                                         r'MNISTCoarse: of other shape: layers\.0\.conv\.weight '
-                                         r'\(12×3×7×7, the model 12×1×7×7\)'):
+    with pytest.raises(
+        ValueError,
+        match=r'tower.pth is of another model than this Cluttered'
+        r'MNISTCoarse: of other shape: layers\.0\.conv\.weight '
+        r'\(12×3×7×7, the model 12×1×7×7\)',
+    ):
         load_named_weights(classifier(tmp_path / 'tower.pth'))
 
 
 def test_a_part_whose_weights_nobody_names_is_not_left_to_chance(tmp_path):
     tower_file(tmp_path / 'tower.pth')
-    with pytest.raises(ValueError, match=r'No init_cfg of this ImageClassifier names the weights '
-                                         r'of head\.conv\.bn\.bias and \d more: pass a checkpoint'):
+    with pytest.raises(
+        ValueError,
+        match=r'No init_cfg of this ImageClassifier names the weights '
+        r'of head\.conv\.bn\.bias and \d more: pass a checkpoint',
+    ):
         load_named_weights(classifier(tmp_path / 'tower.pth', init_cfg=None))
 
 
@@ -192,8 +263,12 @@ def test_a_checkpoint_without_a_config_asks_for_one():
 
 def test_a_trainings_checkpoint_is_read_after_others_took_its_types_off_the_list(tmp_path):
     path = tmp_path / 'epoch_1.pth'
-    torch.save(dict(state_dict={'weight': torch.ones(1)},
-                    message_hub=dict(loss=HistoryBuffer([1.], [1]))), path)
+    torch.save(
+        dict(
+            state_dict={'weight': torch.ones(1)}, message_hub=dict(loss=HistoryBuffer([1.0], [1]))
+        ),
+        path,
+    )
     with torch.serialization.safe_globals([HistoryBuffer]):
         pass  # leaving takes it off, though it was there before
     assert HistoryBuffer not in torch.serialization.get_safe_globals()

@@ -18,9 +18,17 @@ def test_versions_of_openmmlab_and_of_the_fork_pass(versions):
 
 
 @pytest.mark.parametrize('forked', [False, True])
-@pytest.mark.parametrize('package, version', [
-    ('mmengine', '0.10.4'), ('mmengine', '1.0.0'), ('mmcv', '1.7.2'), ('mmcv', '2.4.0'),
-    ('mmpretrain', '1.1.1'), ('mmpretrain', '2.0.0rc1')])
+@pytest.mark.parametrize(
+    'package, version',
+    [
+        ('mmengine', '0.10.4'),
+        ('mmengine', '1.0.0'),
+        ('mmcv', '1.7.2'),
+        ('mmcv', '2.4.0'),
+        ('mmpretrain', '1.1.1'),
+        ('mmpretrain', '2.0.0rc1'),
+    ],
+)
 def test_a_version_out_of_range_is_named_with_the_command_that_helps(package, version, forked):
     lowest, too_new, *requirements = OPENMMLAB_VERSIONS[package]
     requirement = requirements[forked]
@@ -29,7 +37,8 @@ def test_a_version_out_of_range_is_named_with_the_command_that_helps(package, ve
         check_dependencies({**GOOD, package: version}.get, lambda: forked)
     assert str(caught.value) == (
         f'mmdcn needs {package}>={lowest},<{too_new}, but {version} is installed; run `pip install '
-        f'{requirement}`.')
+        f'{requirement}`.'
+    )
 
 
 @pytest.mark.parametrize('package', GOOD)
@@ -39,8 +48,11 @@ def test_an_absent_package_is_named_with_the_command_that_helps(package):
             raise ModuleNotFoundError(f'No module named {name!r}', name=name)
         return GOOD[name]
 
-    with pytest.raises(ImportError, match=f'mmdcn needs {package}.*it is not installed; run `pip '
-                                          f'install {OPENMMLAB_VERSIONS[package][2]}`'):
+    with pytest.raises(
+        ImportError,
+        match=f'mmdcn needs {package}.*it is not installed; run `pip '
+        f'install {OPENMMLAB_VERSIONS[package][2]}`',
+    ):
         check_dependencies(installed, lambda: False)
 
 
@@ -61,7 +73,9 @@ def test_a_package_that_refuses_to_be_imported_is_named():
         check_dependencies(installed)
 
 
-@given(st.lists(st.integers(0, 999), min_size=1, max_size=3),
-       st.sampled_from(['', 'rc1', '+cpu', '.post1', 'a0']))
+@given(
+    st.lists(st.integers(0, 999), min_size=1, max_size=3),
+    st.sampled_from(['', 'rc1', '+cpu', '.post1', 'a0']),
+)
 def test_a_release_is_the_numbers_before_any_suffix(numbers, suffix):
-    assert _release('.'.join(map(str, numbers)) + suffix)[:len(numbers)] == tuple(numbers)
+    assert _release('.'.join(map(str, numbers)) + suffix)[: len(numbers)] == tuple(numbers)

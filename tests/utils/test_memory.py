@@ -1,4 +1,5 @@
 """Freed memory stays with the process."""
+
 import subprocess
 import sys
 

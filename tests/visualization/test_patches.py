@@ -41,7 +41,8 @@ def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(
     assert panels[2].get_title() == f'predicted {samples[2].pred_label.item()}'
     names = [f'class {letter}' for letter in 'abcdefghij']
     assert draw_patches(*seen, classes=names).axes[1].get_title() == (
-        'predicted class j, true class b')
+        'predicted class j, true class b'
+    )
 
 
 def test_heat_lies_around_the_centres_of_the_patches():
@@ -60,8 +61,10 @@ def test_an_image_without_any_saliency_is_drawn(seen):
 
 
 def test_an_image_that_got_no_patches_is_drawn_without_boxes():
-    dcn, images = build_dcn(selector=dict(type='EntropySelector', threshold=9.)).eval(), torch.rand(
-        2, 1, 100, 100)
+    dcn, images = (
+        build_dcn(selector=dict(type='EntropySelector', threshold=9.0)).eval(),
+        torch.rand(2, 1, 100, 100),
+    )
     panels = draw_patches(images, dcn.predict(images), dcn.patch_extractor).axes
     assert all(len(panel.get_images()) == 2 and not panel.patches for panel in panels)
 
@@ -70,14 +73,19 @@ def test_images_of_unlike_sizes_are_drawn_with_their_numbers():
     dcn = build_svhn_dcn().eval()
     images = [torch.rand(1, 54, 110), torch.rand(1, 80, 300), torch.rand(1, 120, 126)]
     truths = [[0, 7, 10, 10, 10, 10], [1, 3, 0, 10, 10, 10], [-1, 1, 2, 3, 4, 5]]
-    samples = [dcn.predict(image[None], [DataSample(gt_sequence=torch.tensor(truth))])[0]
-               for image, truth in zip(images, truths)]
+    samples = [
+        dcn.predict(image[None], [DataSample(gt_sequence=torch.tensor(truth))])[0]
+        for image, truth in zip(images, truths)
+    ]
     samples[0].pred_sequence = torch.tensor(truths[0])
     samples[1].pred_sequence = torch.tensor([1, 3, 1, 10, 10, 10])
     samples[2].pred_sequence = torch.tensor([4, 1, 2, 3, 4, 5])
     panels = draw_patches(images, samples, dcn.patch_extractor).axes
     assert [panel.get_title() for panel in panels] == [
-        'predicted 7, true 7', 'predicted 31, true 30', 'predicted 12345, true 12345…']
+        'predicted 7, true 7',
+        'predicted 31, true 30',
+        'predicted 12345, true 12345…',
+    ]
     assert [panel.title.get_color() for panel in panels] == [RIGHT, WRONG, WRONG]
     assert [panel.get_xlim()[1] for panel in panels] == [110, 300, 126]
     assert [len(panel.patches) for panel in panels] == [1, 3, 3]
@@ -92,15 +100,15 @@ def test_heat_of_one_cell_is_the_brightest_not_the_darkest():
 
 def test_numbers_stand_in_the_title_as_labels_do():
     sample = DataSample(pred_sequence=torch.tensor([2, 0, 0, 7, 10, 10]))
-    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    (panel,) = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
     assert panel.get_title() == 'predicted 007'
     sample.gt_sequence = torch.tensor([1, 0, 7, 10, 10, 10])
-    panel, = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
+    (panel,) = draw_patches(torch.rand(1, 1, 60, 110), [sample]).axes
     assert panel.get_title() == 'predicted 007, true 07' and panel.title.get_color() == WRONG
 
 
 def test_of_a_classifier_that_is_no_dcn_the_image_is_drawn():
     sample = DataSample().set_pred_label(3).set_gt_label(4)
-    panel, = draw_patches([torch.rand(3, 20, 30)], [sample]).axes
+    (panel,) = draw_patches([torch.rand(3, 20, 30)], [sample]).axes
     assert len(panel.get_images()) == 1 and not panel.patches
     assert panel.get_title() == 'predicted 3, true 4'

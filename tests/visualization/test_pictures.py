@@ -17,7 +17,7 @@ def test_a_figure_that_cannot_be_written_leaves_what_was_there(tmp_path):
     path = tmp_path / 'chart.png'
     path.write_bytes(b'before')
     broken = Figure()
-    broken.text(.5, .5, '$\\nosuchcommand$')
+    broken.text(0.5, 0.5, '$\\nosuchcommand$')
     with pytest.raises(ValueError):
         save(broken, path)
     assert path.read_bytes() == b'before' and list(tmp_path.iterdir()) == [path]

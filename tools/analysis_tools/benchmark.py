@@ -12,14 +12,16 @@ as initialised: they change no figure, for an adaptive selector gives all the pa
 above; each DCN with autograd in place of the closed form of its saliency; each model compiled by
 torch.compile, which takes minutes and a C++ compiler.
 """
+
 import argparse
 import copy
 import json
 import re
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -31,12 +33,7 @@ from mmengine.logging import MMLogger
 from rich.progress import track
 from torch import nn
 
-from mmdcn.analysis import (
-    count_multiplications,
-    interleaved_times,
-    peak_memory,
-    with_full_budgets,
-)
+from mmdcn.analysis import count_multiplications, interleaved_times, peak_memory, with_full_budgets
 from mmdcn.models import EntropyGradient
 from mmdcn.utils.build import build_dataset, build_model, first_images, read_config
 from mmdcn.utils.inference import optimize_for_inference
@@ -63,7 +60,7 @@ class Measurement(NamedTuple):
     """Seconds a batch of each round, and the memory of one."""
 
     row: Row
-    shape: Tuple[int, int, int]
+    shape: tuple[int, int, int]
     batch: int
     seconds: np.ndarray
     bytes: int
@@ -77,21 +74,37 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 64])
-    parser.add_argument('--shapes', type=shape, nargs='+', metavar='CxHxW',
-                        help='time random images of these sizes, such as 1x400x900 (default: the '
-                        "first test images of the first config)")
+    parser.add_argument(
+        '--shapes',
+        type=shape,
+        nargs='+',
+        metavar='CxHxW',
+        help='time random images of these sizes, such as 1x400x900 (default: the '
+        'first test images of the first config)',
+    )
     parser.add_argument('--device', default=get_device(), help='default here: %(default)s')
-    parser.add_argument('--rounds', type=int, default=20,
-                        help='measurements of each (default: %(default)s)')
-    parser.add_argument('--training', action='store_true',
-                        help='also measure the memory of a training step on one image')
-    parser.add_argument('--variants', nargs='+', default=[], choices=VARIANTS,
-                        help='add these of each model')
-    parser.add_argument('--metrics', nargs='+', default=[], metavar='NAME=FILE',
-                        help='show the test error that tools/test.py --out-item metrics wrote to '
-                        'FILE, NAME being a name in the table')
-    parser.add_argument('--out', type=Path, metavar='FILE.json',
-                        help='write all figures there and a plot beside it')
+    parser.add_argument(
+        '--rounds', type=int, default=20, help='measurements of each (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--training',
+        action='store_true',
+        help='also measure the memory of a training step on one image',
+    )
+    parser.add_argument(
+        '--variants', nargs='+', default=[], choices=VARIANTS, help='add these of each model'
+    )
+    parser.add_argument(
+        '--metrics',
+        nargs='+',
+        default=[],
+        metavar='NAME=FILE',
+        help='show the test error that tools/test.py --out-item metrics wrote to '
+        'FILE, NAME being a name in the table',
+    )
+    parser.add_argument(
+        '--out', type=Path, metavar='FILE.json', help='write all figures there and a plot beside it'
+    )
     args = parser.parse_args()
     if min(args.batch_sizes) < 1 or args.rounds < 1:
         parser.error('--batch-sizes and --rounds must be at least 1.')
@@ -108,10 +121,11 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def shape(text: str) -> Tuple[int, int, int]:
+def shape(text: str) -> tuple[int, int, int]:
     if not re.fullmatch(r'[1-9]\d*(x[1-9]\d*){2}', text):
-        raise argparse.ArgumentTypeError(f'{text!r} is not like 1x400x900 (channels, height, '
-                                         'width).')
+        raise argparse.ArgumentTypeError(
+            f'{text!r} is not like 1x400x900 (channels, height, width).'
+        )
     return tuple(map(int, text.split('x')))
 
 
@@ -126,12 +140,20 @@ def main() -> None:
     else:
         images = first_images(next(iter(configs.values())), max(args.batch_sizes))
         inputs = [images.to(args.device)]
-    rows = [row for name, cfg in configs.items()
-            for row in rows_of(name, cfg, args.variants, args.device)]
-    errors = {name: f'{100 - json.loads(Path(path).read_text())["accuracy/top1"]:.2f} %'
-              for name, path in args.metrics.items()}
-    training = {name: training_memory(cfg, args.device)
-                for name, cfg in configs.items()} if args.training else {}
+    rows = [
+        row
+        for name, cfg in configs.items()
+        for row in rows_of(name, cfg, args.variants, args.device)
+    ]
+    errors = {
+        name: f'{100 - json.loads(Path(path).read_text())["accuracy/top1"]:.2f} %'
+        for name, path in args.metrics.items()
+    }
+    training = (
+        {name: training_memory(cfg, args.device) for name, cfg in configs.items()}
+        if args.training
+        else {}
+    )
 
     everything, costs = [], []
     for images in inputs:
@@ -146,7 +168,7 @@ def main() -> None:
         write(everything, costs, training, args)
 
 
-def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> List[Row]:
+def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> list[Row]:
     """A config's model and the variants wanted of it, the slower ones first."""
     built = with_full_budgets(build_model(cfg)).to(device)
     fast = optimize_for_inference(copy.deepcopy(built))
@@ -179,47 +201,93 @@ def training_memory(cfg: Config, device: str) -> int:
     return peak_memory(step, device)
 
 
-def measure(rows: Sequence[Row], images: torch.Tensor,
-            args: argparse.Namespace) -> List[Measurement]:
+def measure(
+    rows: Sequence[Row], images: torch.Tensor, args: argparse.Namespace
+) -> list[Measurement]:
     """Time a batch on all models in turn."""
     torch.compiler.reset()  # it remembers a few sizes only
     with torch.inference_mode():
         runs = {row.name: partial(row.run, images) for row in rows}
         times = interleaved_times(runs, args.rounds)
-        return [Measurement(row, tuple(images.shape[1:]), len(images), np.array(times[row.name]),
-                            peak_memory(runs[row.name], args.device)) for row in rows]
+        return [
+            Measurement(
+                row,
+                tuple(images.shape[1:]),
+                len(images),
+                np.array(times[row.name]),
+                peak_memory(runs[row.name], args.device),
+            )
+            for row in rows
+        ]
 
 
-def report(measured: List[Measurement], cost: Dict[str, int], errors: Dict[str, str],
-           training: Dict[str, int], device: str) -> None:
+def report(
+    measured: list[Measurement],
+    cost: dict[str, int],
+    errors: dict[str, str],
+    training: dict[str, int],
+    device: str,
+) -> None:
     """Print a table of the models and one of their ratios, for images of one shape."""
     batches = sorted({one.batch for one in measured})
-    by_model = {name: {one.batch: one for one in measured if one.row.name == name}
-                for name in cost}
+    by_model = {name: {one.batch: one for one in measured if one.row.name == name} for name in cost}
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
     title = f'An image of {"×".join(map(str, measured[0].shape))} on {device}{threads}'
-    columns = ['model', 'multiplications', *(f'ms, batch {size}' for size in batches),
-               'most images/s', f'MB, batch {batches[-1]}',
-               *(['MB, training step'] if training else []), *(['test error'] if errors else [])]
-    print_table(title, columns, [
-        [name, f'{cost[name]:,}', *(spread(ones[size].per_image()) for size in batches),
-         f'{1000 / fastest(ones):.0f}', f'{ones[batches[-1]].bytes / 1e6:.1f}',
-         *([f'{training[name] / 1e6:.1f}' if name in training else ''] if training else []),
-         *([errors.get(name, '')] if errors else [])] for name, ones in by_model.items()])
+    columns = [
+        'model',
+        'multiplications',
+        *(f'ms, batch {size}' for size in batches),
+        'most images/s',
+        f'MB, batch {batches[-1]}',
+        *(['MB, training step'] if training else []),
+        *(['test error'] if errors else []),
+    ]
+    print_table(
+        title,
+        columns,
+        [
+            [
+                name,
+                f'{cost[name]:,}',
+                *(spread(ones[size].per_image()) for size in batches),
+                f'{1000 / fastest(ones):.0f}',
+                f'{ones[batches[-1]].bytes / 1e6:.1f}',
+                *([f'{training[name] / 1e6:.1f}' if name in training else ''] if training else []),
+                *([errors.get(name, '')] if errors else []),
+            ]
+            for name, ones in by_model.items()
+        ],
+    )
 
     row_of = {one.row.name: one.row for one in measured}
-    pairs = [[f'{a} : {b}', f'{cost[a] / cost[b]:.2f}',
-              *(spread(ratio(by_model[a][size], by_model[b][size])) for size in batches),
-              f'{fastest(by_model[a]) / fastest(by_model[b]):.2f}',
-              f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}',
-              *([f'{training[a] / training[b]:.2f}' if {a, b} <= set(training) else '']
-                if training else [])]
-             for a, b in combinations(by_model, 2)
-             if row_of[a].variant == row_of[b].variant or row_of[a].config == row_of[b].config]
+    pairs = [
+        [
+            f'{a} : {b}',
+            f'{cost[a] / cost[b]:.2f}',
+            *(spread(ratio(by_model[a][size], by_model[b][size])) for size in batches),
+            f'{fastest(by_model[a]) / fastest(by_model[b]):.2f}',
+            f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}',
+            *(
+                [f'{training[a] / training[b]:.2f}' if {a, b} <= set(training) else '']
+                if training
+                else []
+            ),
+        ]
+        for a, b in combinations(by_model, 2)
+        if row_of[a].variant == row_of[b].variant or row_of[a].config == row_of[b].config
+    ]
     if pairs:
-        print_table('Ratios', ['', *columns[1:2], *(f'time, batch {size}' for size in batches),
-                               'time at best', *columns[3 + len(batches):][:1 + bool(training)]],
-                    pairs)
+        print_table(
+            'Ratios',
+            [
+                '',
+                *columns[1:2],
+                *(f'time, batch {size}' for size in batches),
+                'time at best',
+                *columns[3 + len(batches) :][: 1 + bool(training)],
+            ],
+            pairs,
+        )
 
 
 def ratio(one: Measurement, other: Measurement) -> np.ndarray:
@@ -232,26 +300,45 @@ def spread(percentiles: np.ndarray) -> str:
     return f'{median:.2f} ({low:.2f}–{high:.2f})'
 
 
-def fastest(by_batch: Dict[int, Measurement]) -> float:
+def fastest(by_batch: dict[int, Measurement]) -> float:
     """Milliseconds an image at the batch size that suits the model best."""
     return min(one.per_image()[1] for one in by_batch.values())
 
 
-def write(measured: List[Measurement], costs: List[int], training: Dict[str, int],
-          args: argparse.Namespace) -> None:
+def write(
+    measured: list[Measurement],
+    costs: list[int],
+    training: dict[str, int],
+    args: argparse.Namespace,
+) -> None:
     rows = []
     for one, cost in zip(measured, costs):
         low, median, high = one.per_image()
-        ratios = {other.row.name: list(ratio(one, other)) for other in measured
-                  if (other.shape, other.batch) == (one.shape, one.batch) and other is not one}
-        rows.append(dict(
-            model=one.row.name, config=str(args.configs[one.row.config]), device=args.device,
-            threads=torch.get_num_threads(), torch=torch.__version__, shape=one.shape,
-            batch=one.batch, rounds=args.rounds, multiplications=cost, ms_per_image=median,
-            ms_per_image_10=low, ms_per_image_90=high, peak_bytes=one.bytes,
-            training_peak_bytes=training.get(one.row.name),
-            # 10th, 50th and 90th percentile of its time over another's in the same turn.
-            time_over=ratios))
+        ratios = {
+            other.row.name: list(ratio(one, other))
+            for other in measured
+            if (other.shape, other.batch) == (one.shape, one.batch) and other is not one
+        }
+        rows.append(
+            dict(
+                model=one.row.name,
+                config=str(args.configs[one.row.config]),
+                device=args.device,
+                threads=torch.get_num_threads(),
+                torch=torch.__version__,
+                shape=one.shape,
+                batch=one.batch,
+                rounds=args.rounds,
+                multiplications=cost,
+                ms_per_image=median,
+                ms_per_image_10=low,
+                ms_per_image_90=high,
+                peak_bytes=one.bytes,
+                training_peak_bytes=training.get(one.row.name),
+                # 10th, 50th and 90th percentile of its time over another's in the same turn.
+                time_over=ratios,
+            )
+        )
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(rows, indent=2) + '\n')
 
@@ -260,14 +347,21 @@ def write(measured: List[Measurement], costs: List[int], training: Dict[str, int
     panels = figure.subplots(1, len(shapes), squeeze=False)[0]
     for panel, size in zip(panels, shapes):
         for name in dict.fromkeys(one.row.name for one in measured):
-            ones = sorted((one for one in measured if (one.row.name, one.shape) == (name, size)),
-                          key=lambda one: one.batch)
+            ones = sorted(
+                (one for one in measured if (one.row.name, one.shape) == (name, size)),
+                key=lambda one: one.batch,
+            )
             low, median, high = np.array([one.per_image() for one in ones]).T
             batches = [one.batch for one in ones]
             panel.plot(batches, median, marker='o', label=name)
-            panel.fill_between(batches, low, high, alpha=.2)
-        panel.set(title='×'.join(map(str, size)), xlabel='images a batch', xscale='log',
-                  ylabel='milliseconds an image', yscale='log')
+            panel.fill_between(batches, low, high, alpha=0.2)
+        panel.set(
+            title='×'.join(map(str, size)),
+            xlabel='images a batch',
+            xscale='log',
+            ylabel='milliseconds an image',
+            yscale='log',
+        )
         panel.legend()
     figure.savefig(args.out.with_suffix('.png'), dpi=120)
 

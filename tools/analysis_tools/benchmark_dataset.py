@@ -6,12 +6,13 @@ The first row is the dataset with its pipeline in this process; the others are t
 with so many workers, batches collated. Each is measured several times in turn; a figure
 is the median, with the lowest and the highest behind it.
 """
+
 import argparse
 import json
 import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Callable, Iterable, List
 
 import numpy as np
 from mmengine.runner import Runner
@@ -45,9 +46,15 @@ def main() -> None:
     dataset = build_dataset(cfg, args.subset)
     makers = {'dataset alone': lambda: exhaust(dataset[index] for index in range(len(dataset)))}
     for workers in args.num_workers:
-        loader = Runner.build_dataloader({
-            **loader_cfg, 'dataset': dataset, 'num_workers': workers,
-            'persistent_workers': workers > 0, 'collate_fn': dict(type='default_collate')})
+        loader = Runner.build_dataloader(
+            {
+                **loader_cfg,
+                'dataset': dataset,
+                'num_workers': workers,
+                'persistent_workers': workers > 0,
+                'collate_fn': dict(type='default_collate'),
+            }
+        )
         makers[f'loader, {workers} worker{"s" * (workers != 1)}'] = partial(exhaust, loader)
 
     speeds = {name: [] for name in makers}
@@ -64,9 +71,22 @@ def main() -> None:
     Console().print(table)
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps([dict(
-            config=args.config, dataset=type(dataset).__name__, subset=args.subset, source=name,
-            images_per_second=values) for name, values in speeds.items()], indent=2) + '\n')
+        args.out.write_text(
+            json.dumps(
+                [
+                    dict(
+                        config=args.config,
+                        dataset=type(dataset).__name__,
+                        subset=args.subset,
+                        source=name,
+                        images_per_second=values,
+                    )
+                    for name, values in speeds.items()
+                ],
+                indent=2,
+            )
+            + '\n'
+        )
 
 
 def exhaust(items: Iterable) -> None:
@@ -80,7 +100,7 @@ def duration(make: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def with_range(values: List[float]) -> str:
+def with_range(values: list[float]) -> str:
     return f'{np.median(values):,.0f} ({min(values):,.0f}–{max(values):,.0f})'
 
 

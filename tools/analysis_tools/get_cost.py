@@ -9,12 +9,13 @@ image is the first of the config's test set, as the model gets it, or a random o
 --sweep the models run at 1 to 8 times the height and width of --shape and their totals are drawn,
 as in the paper's Figure 5.
 """
+
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from itertools import groupby, product
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Sequence
 
 import torch
 from matplotlib.figure import Figure
@@ -32,14 +33,27 @@ SWEEP = range(1, 9)  # times --shape; from 54×110 on, up to the size of SVHN's 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
-    parser.add_argument('--shape', type=int, nargs=3, metavar=('C', 'H', 'W'),
-                        help='channels, height and width of the image (default: those of the '
-                        'first test image)')
-    parser.add_argument('--k', type=int, nargs='+', default=[None],
-                        help="patches, in place of the config's; several give a row each; models "
-                        'without a selector have one row')
-    parser.add_argument('--sweep', type=Path, metavar='FILE.png',
-                        help='count at 1 to 8 times the height and width of --shape and draw it')
+    parser.add_argument(
+        '--shape',
+        type=int,
+        nargs=3,
+        metavar=('C', 'H', 'W'),
+        help='channels, height and width of the image (default: those of the first test image)',
+    )
+    parser.add_argument(
+        '--k',
+        type=int,
+        nargs='+',
+        default=[None],
+        help="patches, in place of the config's; several give a row each; models "
+        'without a selector have one row',
+    )
+    parser.add_argument(
+        '--sweep',
+        type=Path,
+        metavar='FILE.png',
+        help='count at 1 to 8 times the height and width of --shape and draw it',
+    )
     parser.add_argument('--out', type=Path, metavar='FILE.json', help='write all figures there')
     args = parser.parse_args()
     if args.shape and min(args.shape) < 1:
@@ -61,8 +75,11 @@ def main() -> None:
     if args.sweep:
         channels, height, width = args.shape
         shapes = [[channels, times * height, times * width] for times in SWEEP]
-    models = [(config, k) for config in args.configs
-              for k in (args.k if 'k' in selector_of(read_config(config)) else [None])]
+    models = [
+        (config, k)
+        for config in args.configs
+        for k in (args.k if 'k' in selector_of(read_config(config)) else [None])
+    ]
     if args.k != [None] and all(k is None for _, k in models):
         raise SystemExit('--k sets the k of a selector, but no model here has one: leave it out.')
     runs = list(product(shapes, models))  # small images first
@@ -73,7 +90,7 @@ def main() -> None:
     names = dict(zip(args.configs, names_of(args.configs)))
     if args.sweep:
         labels = [names[config] if k is None else f'{names[config]}, k={k}' for config, k in models]
-        by_model = {label: costs[index::len(labels)] for index, label in enumerate(labels)}
+        by_model = {label: costs[index :: len(labels)] for index, label in enumerate(labels)}
         print_totals(by_model)
         save(args.sweep, draw_totals(by_model).savefig)
     else:
@@ -82,7 +99,7 @@ def main() -> None:
         save(args.out, lambda path: path.write_text(json.dumps(costs, indent=1) + '\n'))
 
 
-def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
+def cost_of(config: Path, k: int | None, shape: list[int] | None) -> dict:
     """What one image costs.
 
     Args:
@@ -112,49 +129,75 @@ def cost_of(config: Path, k: Optional[int], shape: Optional[List[int]]) -> dict:
     try:
         images = first_images(cfg, 1) if shape is None else torch.rand(1, *shape)
     except OSError as error:  # also of a dataset that would be downloaded
-        raise SystemExit(f'{config} has no test image to take a shape from ({_first_line(error)}); '
-                         'pass --shape, which needs no data.') from error
+        raise SystemExit(
+            f'{config} has no test image to take a shape from ({_first_line(error)}); '
+            'pass --shape, which needs no data.'
+        ) from error
     try:
         parts = multiplications_by_part(model, images)
     except (RuntimeError, ValueError) as error:
-        raise SystemExit(f'{config} cannot run on an image of {_times(images.shape[1:])} '
-                         f'({_first_line(error)}).') from error
-    return dict(config=str(config), shape=list(images.shape[1:]), k=chosen[0] if chosen else None,
-                parameters=sum(weight.numel() for weight in model.parameters()),
-                parts=parts, total=sum(parts.values()))
+        raise SystemExit(
+            f'{config} cannot run on an image of {_times(images.shape[1:])} ({_first_line(error)}).'
+        ) from error
+    return dict(
+        config=str(config),
+        shape=list(images.shape[1:]),
+        k=chosen[0] if chosen else None,
+        parameters=sum(weight.numel() for weight in model.parameters()),
+        parts=parts,
+        total=sum(parts.values()),
+    )
 
 
 def selector_of(cfg: Config) -> dict:
     return cfg.model.get('selector', {})
 
 
-def print_parts(costs: List[dict], names: Dict[str, str]) -> None:
+def print_parts(costs: list[dict], names: dict[str, str]) -> None:
     """Print a row a model and k, in a table for each image and each set of parts."""
     for (shape, parts), rows in groupby(costs, lambda c: (tuple(c['shape']), tuple(c['parts']))):
         columns = [part.replace(' on ', ' on\n') for part in parts]
         print_table(
             f'Multiplications for an image of {_times(shape)}',
             ['model', 'k', 'parameters', *columns, 'total'],
-            [[names[cost['config']], '' if cost['k'] is None else str(cost['k']),
-              *(f'{n:,}' for n in (cost['parameters'], *cost['parts'].values(), cost['total']))]
-             for cost in rows])
+            [
+                [
+                    names[cost['config']],
+                    '' if cost['k'] is None else str(cost['k']),
+                    *(
+                        f'{n:,}'
+                        for n in (cost['parameters'], *cost['parts'].values(), cost['total'])
+                    ),
+                ]
+                for cost in rows
+            ],
+        )
 
 
-def print_totals(by_model: Dict[str, List[dict]]) -> None:
-    print_table('Multiplications for an image', ['image', *by_model],
-                [[_times(rows[0]['shape']), *(f'{cost["total"]:,}' for cost in rows)]
-                 for rows in zip(*by_model.values())])
+def print_totals(by_model: dict[str, list[dict]]) -> None:
+    print_table(
+        'Multiplications for an image',
+        ['image', *by_model],
+        [
+            [_times(rows[0]['shape']), *(f'{cost["total"]:,}' for cost in rows)]
+            for rows in zip(*by_model.values())
+        ],
+    )
 
 
-def draw_totals(by_model: Dict[str, List[dict]]) -> Figure:
+def draw_totals(by_model: dict[str, list[dict]]) -> Figure:
     """The paper's Figure 5: multiplications against the size of the image, a line a model."""
     figure = Figure(figsize=(7, 4), layout='constrained')
     axes = figure.subplots()
     for name, costs in by_model.items():
-        axes.plot([_times(cost['shape'][1:]) for cost in costs],
-                  [cost['total'] / 1e9 for cost in costs], marker='o', label=name)
+        axes.plot(
+            [_times(cost['shape'][1:]) for cost in costs],
+            [cost['total'] / 1e9 for cost in costs],
+            marker='o',
+            label=name,
+        )
     axes.set(xlabel='height × width of the image, pixels', ylabel='multiplications, 10⁹', ylim=0)
-    axes.grid(alpha=.3)
+    axes.grid(alpha=0.3)
     axes.legend()
     return figure
 

@@ -2,13 +2,14 @@
 
     python tools/analysis_tools/table2.py street-numbers --width w25
 
-Takes the coarse and the fine model of configs/svhn as they were trained into work_dirs. Rows
+Takes the coarse and the fine model of configs/dcn as they were trained into work_dirs. Rows
 whose result is newer than both checkpoints, and of the same config, are not tested again.
 """
+
 import argparse
 import json
 from pathlib import Path
-from typing import List, NamedTuple, Optional
+from typing import NamedTuple
 
 import mmengine
 from mmengine.config import Config, DictAction
@@ -18,10 +19,16 @@ from rich.table import Table
 
 from mmdcn.engine.launch import build_test_runner
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'svhn'
+CONFIGS = Path(__file__).parents[2] / 'configs' / 'dcn'
 RESULTS = Path('work_dirs', 'table2')
-SETTINGS = ('model', 'data_preprocessor', 'test_dataloader', 'tta_model', 'tta_pipeline',
-            'test_evaluator')  # that a result depends on
+SETTINGS = (
+    'model',
+    'data_preprocessor',
+    'test_dataloader',
+    'tta_model',
+    'tta_pipeline',
+    'test_evaluator',
+)  # that a result depends on
 
 
 class Row(NamedTuple):
@@ -29,42 +36,51 @@ class Row(NamedTuple):
 
     label: str
     config: str
-    paper: Optional[float] = None
+    paper: float | None = None
 
 
-def rows(data: str, width: str) -> List[Row]:
+def rows(data: str, width: str) -> list[Row]:
     """The 12 rows of Table 2, the one that §4.2.4 adds, all patches, and 3 beyond the paper."""
     tag = f'-{width}' if width else ''
-    trained = dict(coarse='_1xb32-10e', fine='_1xb32-5e') if width else dict.fromkeys(
-        ('coarse', 'fine'), '_1xb128-10e')
+    trained = (
+        dict(coarse='_1xb32-10e', fine='_1xb32-5e')
+        if width
+        else dict.fromkeys(('coarse', 'fine'), '_1xb128-10e')
+    )
     table = []
-    for model, label, errors in (('coarse', 'Coarse model', (40.6, 40.0, 40.0)),
-                                 ('fine', 'Fine model', (25.2, 23.7, 23.3)),
-                                 ('soft-attention', 'Soft attention', (31.4, 31.1, 30.8))):
-        table += [Row(f'{label}, 1 scale', f'{model}{tag}{trained.get(model, "")}_{data}',
-                      errors[0]),
-                  Row(f'{label}, 2 scales', f'{model}{tag}-2scales_{data}', errors[1]),
-                  Row(f'{label}, 3 scales', f'{model}{tag}-3scales_{data}', errors[2])]
-    for kind, label, errors in (('', 'DCN', (20.0, 18.2, 16.6)),
-                                ('-inverse-entropy', 'DCN where surest', (None, ) * 3)):
+    for model, label, errors in (
+        ('coarse', 'Coarse model', (40.6, 40.0, 40.0)),
+        ('fine', 'Fine model', (25.2, 23.7, 23.3)),
+        ('soft-attention', 'Soft attention', (31.4, 31.1, 30.8)),
+    ):
+        table += [
+            Row(f'{label}, 1 scale', f'{model}{tag}{trained.get(model, "")}_{data}', errors[0]),
+            Row(f'{label}, 2 scales', f'{model}{tag}-2scales_{data}', errors[1]),
+            Row(f'{label}, 3 scales', f'{model}{tag}-3scales_{data}', errors[2]),
+        ]
+    for kind, label, errors in (
+        ('', 'DCN', (20.0, 18.2, 16.6)),
+        ('-inverse-entropy', 'DCN where surest', (None,) * 3),
+    ):
         table += [
             Row(f'{label}, 6 patches, 1 scale', f'dcn-k6{kind}{tag}_{data}', errors[0]),
             Row(f'{label}, 6 patches, 2 scales', f'dcn-k3{kind}{tag}-2scales_{data}', errors[1]),
-            Row(f'{label}, 9 patches, 3 scales', f'dcn-k3{kind}{tag}-3scales_{data}', errors[2])]
+            Row(f'{label}, 9 patches, 3 scales', f'dcn-k3{kind}{tag}-3scales_{data}', errors[2]),
+        ]
     return table + [Row('DCN, all patches, 3 scales', f'dcn-all{tag}-3scales_{data}', 11.6)]
 
 
-def checkpoint_of(table: List[Row], model: str) -> Path:
+def checkpoint_of(table: list[Row], model: str) -> Path:
     """The last checkpoint of the trained coarse or fine model."""
     name = next(row.config for row in table if row.config.startswith(model))
     epochs = Config.fromfile(CONFIGS / f'{name}.py').train_cfg.max_epochs
     path = Path('work_dirs', name, f'epoch_{epochs}.pth')
     if not path.is_file():
-        raise SystemExit(f'{path} is missing: run `python tools/train.py configs/svhn/{name}.py`.')
+        raise SystemExit(f'{path} is missing: run `python tools/train.py configs/dcn/{name}.py`.')
     return path
 
 
-def error_of(row: Row, checkpoint: Optional[Path], newest: float, options: dict) -> float:
+def error_of(row: Row, checkpoint: Path | None, newest: float, options: dict) -> float:
     """Test a row, or read its result where that is newer than the weights and of this config."""
     result = RESULTS / f'{row.config}.json'
     cfg = Config.fromfile(CONFIGS / f'{row.config}.py')
@@ -75,7 +91,8 @@ def error_of(row: Row, checkpoint: Optional[Path], newest: float, options: dict)
         cfg.work_dir = str(RESULTS / row.config)
         cfg.test_dataloader.collate_fn = dict(type='default_collate')
         metrics = build_test_runner(
-            cfg, checkpoint and str(checkpoint), tta='tta_model' in cfg).test()
+            cfg, checkpoint and str(checkpoint), tta='tta_model' in cfg
+        ).test()
         unfinished = result.with_name(f'{row.config}.unfinished.json')
         mmengine.dump(dict(metrics, settings=settings), unfinished)
         unfinished.replace(result)
@@ -86,8 +103,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('data', choices=['svhn', 'street-numbers'])
     parser.add_argument('--width', default='', choices=['', 'w25'], help="'' is the paper's")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
-                        help='override settings of all configs: key=value')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of all configs: key=value',
+    )
     args = parser.parse_args()
     table = rows(args.data, args.width)
     weights = {model: checkpoint_of(table, model) for model in ('coarse', 'fine')}

@@ -7,16 +7,17 @@ OUT/train, OUT/extra and OUT/test get 1.png, 2.png, ... and digitStruct.mat. Ima
 depends on the seed, the subset and i alone. A subset that is there with the same settings is
 kept; it appears under its name only when it is complete.
 """
+
 import argparse
 import json
 import os
 import shutil
 import signal
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Iterable, Iterator, List, Sequence
 
 import cv2
 from rich.console import Console
@@ -37,8 +38,10 @@ say = partial(console.print, markup=False, highlight=False)
 def main() -> None:
     args = parse_args()
     folders = {name: args.out / name for name in SUBSETS if getattr(args, name)}
-    wanted = {name: dict(subset=name, images=getattr(args, name), seed=args.seed,
-                         renderer=RENDERER) for name in folders}
+    wanted = {
+        name: dict(subset=name, images=getattr(args, name), seed=args.seed, renderer=RENDERER)
+        for name in folders
+    }
     complete = {name: is_complete(folders[name], wanted[name]) for name in folders}
     for name, folder in folders.items():
         if complete[name]:
@@ -50,14 +53,28 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, default=Path('data/street-numbers'),
-                        help='folder for the subsets (default: %(default)s)')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data/street-numbers'),
+        help='folder for the subsets (default: %(default)s)',
+    )
     for name, count in COUNTS.items():
-        parser.add_argument(f'--{name}', type=int, default=count, metavar='N',
-                            help='images in the subset, 0 to leave it out (default: %(default)s)')
+        parser.add_argument(
+            f'--{name}',
+            type=int,
+            default=count,
+            metavar='N',
+            help='images in the subset, 0 to leave it out (default: %(default)s)',
+        )
     parser.add_argument('--seed', type=int, default=0, help='chooses the pictures (default: 0)')
-    parser.add_argument('--workers', type=int, default=os.cpu_count() or 1, metavar='N',
-                        help='processes (default: one a CPU, here %(default)s)')
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar='N',
+        help='processes (default: one a CPU, here %(default)s)',
+    )
     args = parser.parse_args()
     for name, least in (*((name, 0) for name in COUNTS), ('seed', 0), ('workers', 1)):
         if getattr(args, name) < least:
@@ -80,17 +97,24 @@ def is_complete(folder: Path, wanted: dict) -> bool:
     try:
         held = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError):
-        raise SystemExit(f'{folder} exists but was not made by this tool (it has no readable '
-                         f'{SETTINGS}); choose another --out.') from None
+        raise SystemExit(
+            f'{folder} exists but was not made by this tool (it has no readable '
+            f'{SETTINGS}); choose another --out.'
+        ) from None
     if held != wanted:
-        raise SystemExit(f'{folder} was made with other settings ({listed(held, wanted)}); delete '
-                         'that folder, choose another --out, or ask for the same settings.')
+        raise SystemExit(
+            f'{folder} was made with other settings ({listed(held, wanted)}); delete '
+            'that folder, choose another --out, or ask for the same settings.'
+        )
     return True
 
 
 def listed(held: dict, wanted: dict) -> str:
-    return ', '.join(f'{key} {held.get(key)} there, {value} asked'
-                     for key, value in wanted.items() if held.get(key) != value)
+    return ', '.join(
+        f'{key} {held.get(key)} there, {value} asked'
+        for key, value in wanted.items()
+        if held.get(key) != value
+    )
 
 
 def make_subset(folder: Path, settings: dict, workers: int) -> None:
@@ -109,7 +133,7 @@ def make_subset(folder: Path, settings: dict, workers: int) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def make_images(folder: Path, settings: dict, workers: int) -> List[List[DigitBox]]:
+def make_images(folder: Path, settings: dict, workers: int) -> list[list[DigitBox]]:
     """Write the images of a subset and give the digits of each."""
     count = settings['images']
     starts = range(0, count, CHUNK)
@@ -125,8 +149,9 @@ def make_images(folder: Path, settings: dict, workers: int) -> List[List[DigitBo
             pool.shutdown(cancel_futures=True)
 
 
-def joined(chunks: Iterable[List[List[DigitBox]]],
-           interrupts: Sequence[int] = ()) -> List[List[DigitBox]]:
+def joined(
+    chunks: Iterable[list[list[DigitBox]]], interrupts: Sequence[int] = ()
+) -> list[list[DigitBox]]:
     boxes = []
     for chunk in chunks:
         boxes += chunk
@@ -135,10 +160,15 @@ def joined(chunks: Iterable[List[List[DigitBox]]],
     return boxes
 
 
-def progress(chunks: Iterable[List[List[DigitBox]]], name: str,
-             count: int) -> Iterator[List[List[DigitBox]]]:
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())
+def progress(
+    chunks: Iterable[list[list[DigitBox]]], name: str, count: int
+) -> Iterator[list[list[DigitBox]]]:
+    columns = (
+        TextColumn('{task.description}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(name, total=count)
         for chunk in chunks:
@@ -147,9 +177,9 @@ def progress(chunks: Iterable[List[List[DigitBox]]], name: str,
 
 
 @contextmanager
-def interrupts_held() -> Iterator[List[int]]:
+def interrupts_held() -> Iterator[list[int]]:
     """Collect interrupts: one that hits a lock of the pool or of the bar could hang both."""
-    interrupts: List[int] = []
+    interrupts: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:
         yield interrupts
@@ -162,7 +192,7 @@ def start_worker() -> None:
     cv2.setNumThreads(1)
 
 
-def make_chunk(folder: Path, settings: dict, start: int) -> List[List[DigitBox]]:
+def make_chunk(folder: Path, settings: dict, start: int) -> list[list[DigitBox]]:
     boxes = []
     for index in range(start, min(start + CHUNK, settings['images'])):
         image, digits = make_street_number(settings['seed'], settings['subset'], index)

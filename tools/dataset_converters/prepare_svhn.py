@@ -8,6 +8,7 @@ downloaded from the dataset's home, and a download that broke off is resumed. Th
 checked, it is extracted, and every image that digitStruct.mat lists must be there and whole.
 Subsets that are already complete are kept. The dataset is for non-commercial use only.
 """
+
 import argparse
 import gzip
 import os
@@ -16,10 +17,11 @@ import tarfile
 import time
 import urllib.request
 import zlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Callable, Optional, Sequence, Tuple
+from typing import BinaryIO
 from urllib.error import HTTPError
 
 import rich.progress
@@ -46,19 +48,32 @@ class Refused(Exception):
     """A subset can't be had or is not whole; the message says why."""
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--out', type=Path, default=Path('data/svhn'),
-                        help='folder for the subsets (default: %(default)s)')
-    parser.add_argument('--source', type=Path, default=os.environ.get('SVHN_SOURCE') or None,
-                        help='folder that holds the archives (default: $SVHN_SOURCE)')
-    parser.add_argument('--subsets', nargs='+', choices=list(SIZES), default=list(SIZES),
-                        help='which to prepare (default: all)')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('data/svhn'),
+        help='folder for the subsets (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--source',
+        type=Path,
+        default=os.environ.get('SVHN_SOURCE') or None,
+        help='folder that holds the archives (default: $SVHN_SOURCE)',
+    )
+    parser.add_argument(
+        '--subsets',
+        nargs='+',
+        choices=list(SIZES),
+        default=list(SIZES),
+        help='which to prepare (default: all)',
+    )
     args = parser.parse_args(arguments)
     prepare(args.out, args.subsets, args.source)
 
 
-def prepare(out: Path, subsets: Sequence[str], source: Optional[Path] = None) -> None:
+def prepare(out: Path, subsets: Sequence[str], source: Path | None = None) -> None:
     """Make ``out`` hold a complete folder for each of ``subsets``.
 
     Raises:
@@ -87,11 +102,16 @@ def check(folder: Path) -> int:
         raise Refused(f'{folder} holds no digitStruct.mat') from None
     except DigitStructError as error:
         raise Refused(str(error).rstrip('.')) from error
-    faulty = [name for name in track(names, description=f'Checking {folder.name}')
-              if not is_whole(folder / name.decode())]
+    faulty = [
+        name
+        for name in track(names, description=f'Checking {folder.name}')
+        if not is_whole(folder / name.decode())
+    ]
     if faulty:
-        raise Refused(f'{folder} lacks {len(faulty)} of {len(names)} images, or they are broken '
-                      f'(first: {faulty[0].decode()})')
+        raise Refused(
+            f'{folder} lacks {len(faulty)} of {len(names)} images, or they are broken '
+            f'(first: {faulty[0].decode()})'
+        )
     return len(names)
 
 
@@ -105,7 +125,7 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def install(subset: str, out: Path, source: Optional[Path]) -> int:
+def install(subset: str, out: Path, source: Path | None) -> int:
     """Bring one subset into ``out``; the number of its images."""
     if source:
         return unpack(find(subset, source), subset, out)
@@ -126,8 +146,9 @@ def find(subset: str, source: Path) -> Path:
         raise Refused(f'{source} holds no {archive.name}; it is at {HOME}/{archive.name}')
     size = archive.stat().st_size
     if size != SIZES[subset]:
-        raise Refused(f'{archive} has {size} bytes, but the original has {SIZES[subset]}; '
-                      'download it again')
+        raise Refused(
+            f'{archive} has {size} bytes, but the original has {SIZES[subset]}; download it again'
+        )
     return archive
 
 
@@ -156,9 +177,13 @@ def settle(fresh: Path, target: Path) -> None:
 def extract(archive: Path, subset: str, folder: Path) -> None:
     """Unpack the files of ``subset/`` into ``folder``; anything else is refused."""
     try:
-        with rich.progress.open(archive, 'rb', description=f'Extracting {archive.name}',
-                                console=console) as packed, \
-                gzip.open(packed) as content, tarfile.open(fileobj=content, mode='r|') as members:
+        with (
+            rich.progress.open(
+                archive, 'rb', description=f'Extracting {archive.name}', console=console
+            ) as packed,
+            gzip.open(packed) as content,
+            tarfile.open(fileobj=content, mode='r|') as members,
+        ):
             for member in members:
                 path = PurePosixPath(member.name)
                 if member.isdir() and path == PurePosixPath(subset):
@@ -175,11 +200,14 @@ def extract(archive: Path, subset: str, folder: Path) -> None:
 def refuse_unsafe(member: tarfile.TarInfo, subset: str, archive: Path) -> None:
     path = PurePosixPath(member.name)
     if not member.isfile():
-        raise Refused(f'{archive} holds {member.name!r}, which is not a plain file; '
-                      'nothing of it was kept')
+        raise Refused(
+            f'{archive} holds {member.name!r}, which is not a plain file; nothing of it was kept'
+        )
     if path.parts != (subset, path.name) or path.name == '..' or set(path.name) & set('\\:\0'):
-        raise Refused(f'{archive} holds {member.name!r}, which is not a file of {subset}/; '
-                      'nothing of it was kept')
+        raise Refused(
+            f'{archive} holds {member.name!r}, which is not a file of {subset}/; '
+            'nothing of it was kept'
+        )
 
 
 def download(subset: str, out: Path) -> Path:
@@ -188,9 +216,13 @@ def download(subset: str, out: Path) -> Path:
     url, part = f'{HOME}/{name}', out / f'{name}.part'
     if size_of(part) > size:
         part.unlink()  # it is no beginning of the original
-    columns = (rich.progress.TextColumn('{task.description}'), rich.progress.BarColumn(),
-               rich.progress.DownloadColumn(), rich.progress.TransferSpeedColumn(),
-               rich.progress.TimeRemainingColumn())
+    columns = (
+        rich.progress.TextColumn('{task.description}'),
+        rich.progress.BarColumn(),
+        rich.progress.DownloadColumn(),
+        rich.progress.TransferSpeedColumn(),
+        rich.progress.TimeRemainingColumn(),
+    )
     failures, reason = 0, ''
     with rich.progress.Progress(*columns, console=console) as progress:
         task = progress.add_task(name, total=size)
@@ -205,8 +237,10 @@ def download(subset: str, out: Path) -> Path:
                 reason = str(error) or type(error).__name__
             failures = 0 if size_of(part) > before else failures + 1
     if size_of(part) < size:
-        raise Refused(f'{url} broke off after {size_of(part)} of {size} bytes ({reason}); run '
-                      'this again to resume, or pass --source DIR with the archive')
+        raise Refused(
+            f'{url} broke off after {size_of(part)} of {size} bytes ({reason}); run '
+            'this again to resume, or pass --source DIR with the archive'
+        )
     return part
 
 
@@ -224,8 +258,9 @@ def fetch_rest(url: str, part: Path, size: int, report: Callable) -> None:
         if error.code == 416:
             part.unlink()  # it is no beginning of what the server has
         elif error.code < 500:
-            raise Refused(f'{url} could not be read ({error}); pass --source DIR with the '
-                          'archive') from error
+            raise Refused(
+                f'{url} could not be read ({error}); pass --source DIR with the archive'
+            ) from error
         raise
     with response:
         start, total = extent(response, start)
@@ -237,7 +272,7 @@ def fetch_rest(url: str, part: Path, size: int, report: Callable) -> None:
             copy(response, file, size, report)
 
 
-def extent(response: HTTPResponse, start: int) -> Tuple[int, Optional[int]]:
+def extent(response: HTTPResponse, start: int) -> tuple[int, int | None]:
     """First byte of the answer to a request from ``start`` on, and the bytes of the whole file.
 
     A server that ignores the range sends the file from its beginning. The size is None where it

@@ -5,23 +5,26 @@
 A page has regions whose first line has `results: NAME` and whose last has `end of results`, in
 comments of its format. In a README the name is an experiment's; in a metafile it is a config's.
 """
+
 import argparse
 import os
 import re
 from pathlib import Path
-from typing import Dict
 
 from mmdcn.analysis.results import metafile_results, render
 
 ROOT = Path(__file__).parents[2]
-REGION = re.compile(r'^( *)((?:<!--|#) results: (\S+)(?: -->)?)\n.*?^( *(?:<!--|#) end of results)',
-                    re.MULTILINE | re.DOTALL)
+REGION = re.compile(
+    r'^( *)((?:<!--|#) results: (\S+)(?: -->)?)\n.*?^( *(?:<!--|#) end of results)',
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--check', action='store_true', help='write nothing; fail where a page '
-                        'is out of date')
+    parser.add_argument(
+        '--check', action='store_true', help='write nothing; fail where a page is out of date'
+    )
     args = parser.parse_args()
     stale = {page: text for page, text in filled(ROOT).items() if text != page.read_text('utf-8')}
     for page, text in stale.items():
@@ -34,10 +37,14 @@ def main() -> None:
         raise SystemExit('Run `python tools/dev_tools/fill_results.py`.')
 
 
-def filled(root: Path) -> Dict[Path, str]:
+def filled(root: Path) -> dict[Path, str]:
     """Page -> its text with all regions as results/*.json below ``root`` have them."""
-    pages = [root / 'README.md', root / 'results' / 'README.md',
-             *(root / 'configs').glob('*/README.md'), *(root / 'configs').glob('*/metafile.yml')]
+    pages = [
+        root / 'README.md',
+        root / 'results' / 'README.md',
+        *(root / 'configs').glob('*/README.md'),
+        *(root / 'configs').glob('*/metafile.yml'),
+    ]
     return {page: fill(page.read_text('utf-8'), root / 'results', page.parent) for page in pages}
 
 

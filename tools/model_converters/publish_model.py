@@ -5,6 +5,7 @@
 The optimizer and the log are left out, and so are the settings of the run that say where it was.
 The file's name gets the first eight digits of its SHA-256, as those of MMPretrain have.
 """
+
 import argparse
 import hashlib
 from pathlib import Path
@@ -44,8 +45,11 @@ def main() -> None:
 def published(checkpoint: Checkpoint) -> dict:
     """What is kept of a checkpoint."""
     config = {key: value for key, value in config_of(checkpoint).items() if key not in OF_THE_RUN}
-    meta = {key: checkpoint.meta[key] for key in ('dataset_meta', 'epoch', 'mmengine_version')
-            if key in checkpoint.meta}
+    meta = {
+        key: checkpoint.meta[key]
+        for key in ('dataset_meta', 'epoch', 'mmengine_version')
+        if key in checkpoint.meta
+    }
     return dict(meta=dict(cfg=Config(config).pretty_text, **meta), state_dict=checkpoint.weights)
 
 

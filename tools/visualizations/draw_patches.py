@@ -6,8 +6,8 @@
 The left half of the paper's Figure 3, and its Figure 6. With --tta an image gets a row, with a
 panel for each scale of the config's tta_pipeline.
 """
+
 import argparse
-from typing import List, Tuple
 
 import torch
 from mmengine.config import Config, DictAction
@@ -27,16 +27,31 @@ from mmdcn.visualization.pictures import picture, save
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config', help='config of a DCNClassifier')
-    parser.add_argument('checkpoint', nargs='?', help='checkpoint file; without one the weights '
-                        "are those that the config's init_cfg names")
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        help="checkpoint file; without one the weights are those that the config's init_cfg names",
+    )
     parser.add_argument('--out', type=picture, required=True, help='picture (.png, .pdf, .svg)')
     parser.add_argument('--num', type=int, default=8, help='images (default: %(default)s)')
-    parser.add_argument('--subset', choices=['train', 'val', 'test'], default='test',
-                        help='whose first images (default: %(default)s)')
-    parser.add_argument('--tta', action='store_true',
-                        help="draw all views of the config's tta_pipeline, such as scales")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={},
-                        help='override settings of the config: key=value')
+    parser.add_argument(
+        '--subset',
+        choices=['train', 'val', 'test'],
+        default='test',
+        help='whose first images (default: %(default)s)',
+    )
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="draw all views of the config's tta_pipeline, such as scales",
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the config: key=value',
+    )
     args = parser.parse_args()
     if args.num < 1:
         parser.error(f'--num counts images and must be at least 1, got {args.num}.')
@@ -57,20 +72,25 @@ def main() -> None:
     except FileNotFoundError as error:
         raise SystemExit(str(error)) from error
     number = min(args.num, len(dataset))
-    looked = [look(model, cfg, dataset, index, args.tta)
-              for index in track(range(number), description='Looking')]
+    looked = [
+        look(model, cfg, dataset, index, args.tta)
+        for index in track(range(number), description='Looking')
+    ]
     images, samples, titles = (sum(parts, []) for parts in zip(*looked))
     columns = dict(columns=len(looked[0][0])) if args.tta else {}
     save(draw_patches(images, samples, model.patch_extractor, titles, **columns), args.out)
     numbers = sorted({len(sample.cells) for sample in samples})
     patches = f'{numbers[0]} to {numbers[-1]}' if len(numbers) > 1 else numbers[0]
-    print(f'{args.out}: {number} images of the {args.subset} set, boxes are the {patches} patches'
-          f'{" at each scale" if args.tta else ""}, heat is the saliency.')
+    print(
+        f'{args.out}: {number} images of the {args.subset} set, boxes are the {patches} patches'
+        f'{" at each scale" if args.tta else ""}, heat is the saliency.'
+    )
 
 
 @torch.no_grad()
-def look(model: DCNClassifier, cfg: Config, dataset: Dataset, index: int, tta: bool
-         ) -> Tuple[List[torch.Tensor], List[DataSample], List[Title]]:
+def look(
+    model: DCNClassifier, cfg: Config, dataset: Dataset, index: int, tta: bool
+) -> tuple[list[torch.Tensor], list[DataSample], list[Title]]:
     """The views of an image, what the model makes of each, and their titles.
 
     Images go one by one, as they may differ in size.
@@ -78,13 +98,20 @@ def look(model: DCNClassifier, cfg: Config, dataset: Dataset, index: int, tta: b
     batch = default_collate([dataset[index]])
     classes = model._dataset_meta.get('classes')
     if not tta:
-        sample, = model.test_step(batch)
+        (sample,) = model.test_step(batch)
         return [batch['inputs'][0]], [sample], [describe(sample, classes)]
-    views = [model.test_step(dict(inputs=inputs, data_samples=samples))[0]
-             for inputs, samples in zip(batch['inputs'], batch['data_samples'])]
-    merged, = MODELS.build(dict(cfg.tta_model, module=model)).merge_preds([views])
-    titles = [Title(f'×{sample.scale_factor[0]:.2f}: {label_of(sample, "pred", classes)}',
-                    describe(sample).right) for sample in views]
+    views = [
+        model.test_step(dict(inputs=inputs, data_samples=samples))[0]
+        for inputs, samples in zip(batch['inputs'], batch['data_samples'])
+    ]
+    (merged,) = MODELS.build(dict(cfg.tta_model, module=model)).merge_preds([views])
+    titles = [
+        Title(
+            f'×{sample.scale_factor[0]:.2f}: {label_of(sample, "pred", classes)}',
+            describe(sample).right,
+        )
+        for sample in views
+    ]
     whole = describe(merged, classes)
     titles[0] = Title(f'{whole.text}\n{titles[0].text}', whole.right)
     return [inputs[0] for inputs in batch['inputs']], views, titles

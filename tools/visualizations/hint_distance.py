@@ -6,9 +6,9 @@
 The paper's Figure 2, with and without hints: the hint distance (eq. 6) on the chosen cells, as the
 runs logged it.
 """
+
 import argparse
 from pathlib import Path
-from typing import Dict
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
@@ -22,8 +22,13 @@ KEY = 'hint_distance'
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('runs', nargs='+', type=Path, metavar='RUN',
-                        help="folder of a DCN's training run: its --work-dir")
+    parser.add_argument(
+        'runs',
+        nargs='+',
+        type=Path,
+        metavar='RUN',
+        help="folder of a DCN's training run: its --work-dir",
+    )
     parser.add_argument('--out', type=picture, required=True, help='picture (.png, .pdf, .svg)')
     args = parser.parse_args()
     try:
@@ -37,10 +42,12 @@ def main() -> None:
     print(f'{args.out} written.')
 
 
-def draw(curves: Dict[Path, Dict[int, float]]) -> Figure:
+def draw(curves: dict[Path, dict[int, float]]) -> Figure:
     """Run -> iteration -> distance."""
-    figure, axes = new_chart(xlabel='training iterations', ylabel=(
-        'squared distance of coarse and fine vectors\n(mean over the chosen cells)'))
+    figure, axes = new_chart(
+        xlabel='training iterations',
+        ylabel=('squared distance of coarse and fine vectors\n(mean over the chosen cells)'),
+    )
     for name, (run, curve) in zip(names_of(list(curves)), curves.items()):
         axes.plot(list(curve), list(curve.values()), label=f'{name} ({hints_of(run)})')
     axes.set_ylim(0, None)

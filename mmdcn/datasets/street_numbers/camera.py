@@ -1,4 +1,5 @@
 """From a painted street to a photograph: light, shade, blur, noise and compression."""
+
 import cv2
 import numpy as np
 
@@ -6,12 +7,13 @@ from .noise import Size, blend, smooth_noise
 
 _DARKEST_SHADE = 0.5  # what a cast shadow leaves of the light
 _MOST_BLUR = 0.04  # deviation of the blur over a digit's height
-_MOST_NOISE = 9.  # deviation, of 255
-_LEGIBLE = 13.  # pixels of a digit that a coarse sensor still resolves
+_MOST_NOISE = 9.0  # deviation, of 255
+_LEGIBLE = 13.0  # pixels of a digit that a coarse sensor still resolves
 
 
-def photograph(rng: np.random.Generator, image: np.ndarray, height: float,
-               wear: float) -> np.ndarray:
+def photograph(
+    rng: np.random.Generator, image: np.ndarray, height: float, wear: float
+) -> np.ndarray:
     """The photograph of a painted street.
 
     Args:
@@ -26,7 +28,7 @@ def photograph(rng: np.random.Generator, image: np.ndarray, height: float,
     _light(rng, image, wear)
     image = _blur(rng, image, height, wear)
     sigma = rng.uniform(0.5, _MOST_NOISE * wear)
-    grain = 1. if rng.random() < 0.6 else rng.uniform(1, 2)
+    grain = 1.0 if rng.random() < 0.6 else rng.uniform(1, 2)
     shades = smooth_noise(rng, image.shape[:2], (grain, grain)) * sigma
     image += shades[..., None]
     image = np.clip(image, 0, 255, out=image).astype(np.uint8)
@@ -48,8 +50,11 @@ def _light(rng: np.random.Generator, image: np.ndarray, wear: float) -> None:
     tint = (1 + rng.normal(0, 0.05, 3)).astype(np.float32)
     image *= light[..., None] * tint
     if rng.random() < 0.3:  # haze
-        blend(image, np.full((1, 1), rng.uniform(0.05, 0.3), np.float32),
-              np.full(3, rng.uniform(100, 200), np.float32))
+        blend(
+            image,
+            np.full((1, 1), rng.uniform(0.05, 0.3), np.float32),
+            np.full(3, rng.uniform(100, 200), np.float32),
+        )
 
 
 def _cast_shadow(rng: np.random.Generator, size: Size, wear: float) -> np.ndarray:
@@ -58,8 +63,11 @@ def _cast_shadow(rng: np.random.Generator, size: Size, wear: float) -> np.ndarra
     edge = rng.uniform(0, 1, (2, 2)) * (width, height)
     turn = edge[1] - edge[0]
     normal = np.array([-turn[1], turn[0]]) / (np.hypot(*turn) + 1e-6)
-    away = (np.arange(height, dtype=np.float32)[:, None] * normal[1]
-            + np.arange(width, dtype=np.float32) * normal[0] - normal @ edge[0])
+    away = (
+        np.arange(height, dtype=np.float32)[:, None] * normal[1]
+        + np.arange(width, dtype=np.float32) * normal[0]
+        - normal @ edge[0]
+    )
     softness = rng.uniform(0.5, 4)
     lit = np.clip(away / softness + 0.5, 0, 1)
     darkest = 1 - rng.uniform(0.2, 1 - _DARKEST_SHADE) * wear
@@ -73,7 +81,7 @@ def _blur(rng: np.random.Generator, image: np.ndarray, height: float, wear: floa
         image = cv2.GaussianBlur(image, (0, 0), sigma)
     kind = rng.random()
     if kind < 0.2:
-        coarse = min(1., max(_LEGIBLE / height, rng.uniform(0.4, 0.9)))
+        coarse = min(1.0, max(_LEGIBLE / height, rng.uniform(0.4, 0.9)))
         size = [max(8, round(length * coarse)) for length in image.shape[1::-1]]
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         image = cv2.resize(small, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)

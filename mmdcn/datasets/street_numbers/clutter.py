@@ -1,5 +1,6 @@
 """What stands around a house number and is none: letters, cables, bars, bits of digits."""
-from typing import Callable, List, Optional, Tuple
+
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -22,13 +23,21 @@ from .signs import paint_ink
 _TRIES = 4  # places tried for a thing before it is left out
 _PIECES = '035'  # digits whose upper or lower part looks like no other digit
 _PIECE = 0.42  # of the digit's height
-_SMALLEST = 8.  # pixels: smaller letters are only noise
-_TONES = ((20, 20, 22), (60, 60, 62), (110, 105, 100), (190, 190, 188), (235, 235, 232),
-          (95, 60, 40), (40, 60, 90))
+_SMALLEST = 8.0  # pixels: smaller letters are only noise
+_TONES = (
+    (20, 20, 22),
+    (60, 60, 62),
+    (110, 105, 100),
+    (190, 190, 188),
+    (235, 235, 232),
+    (95, 60, 40),
+    (40, 60, 90),
+)
 
 
-def paint_clutter(rng: np.random.Generator, image: np.ndarray, keep_free: Window, scale: float,
-                  count: int) -> None:
+def paint_clutter(
+    rng: np.random.Generator, image: np.ndarray, keep_free: Window, scale: float, count: int
+) -> None:
     """Paint things that are no house number, in place.
 
     Args:
@@ -42,15 +51,15 @@ def paint_clutter(rng: np.random.Generator, image: np.ndarray, keep_free: Window
         _KINDS[kind](rng, image, keep_free, scale)
 
 
-def _letters(rng: np.random.Generator, image: np.ndarray, keep_free: Window,
-             scale: float) -> None:
+def _letters(rng: np.random.Generator, image: np.ndarray, keep_free: Window, scale: float) -> None:
     text = ''.join(rng.choice(list(LETTERS), rng.integers(1, 7)))
     height = max(_SMALLEST, scale * np.exp(rng.normal(-0.1, 0.4)))
     _place(rng, image, keep_free, set_characters(rng, text, _font(rng), height), height)
 
 
-def _digit_piece(rng: np.random.Generator, image: np.ndarray, keep_free: Window,
-                 scale: float) -> None:
+def _digit_piece(
+    rng: np.random.Generator, image: np.ndarray, keep_free: Window, scale: float
+) -> None:
     """The upper or lower part of a digit: the local shape without the whole."""
     height = max(_SMALLEST, scale * rng.uniform(0.7, 1.3))
     digit = set_characters(rng, rng.choice(list(_PIECES)), _font(rng), height)
@@ -64,8 +73,13 @@ def _font(rng: np.random.Generator) -> TrueTypeFont:
     return TrueTypeFont(TRUETYPE[rng.integers(len(TRUETYPE))])
 
 
-def _place(rng: np.random.Generator, image: np.ndarray, keep_free: Window, lettering: Lettering,
-           height: float) -> None:
+def _place(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    keep_free: Window,
+    lettering: Lettering,
+    height: float,
+) -> None:
     """Paint lettering at a place that leaves ``keep_free`` alone; it may be cut by the border."""
     matrix = pose(rng, lettering, height)
     size = np.array(extent(matrix, lettering))
@@ -131,21 +145,30 @@ def _curl(rng: np.random.Generator, image: np.ndarray, keep_free: Window, scale:
 def _crosses(points: np.ndarray, keep_free: Window, thickness: float) -> bool:
     return window_around(points, thickness, (1 << 14, 1 << 14)).meets(keep_free) and any(
         cv2.clipLine(_grown(keep_free, thickness), first, second)[0]
-        for first, second in zip(_rounded(points[:-1]), _rounded(points[1:])))
+        for first, second in zip(_rounded(points[:-1]), _rounded(points[1:]))
+    )
 
 
-def _grown(window: Window, margin: float) -> Tuple[int, int, int, int]:
-    return (int(window.left - margin), int(window.top - margin),
-            int(window.right - window.left + 2 * margin),
-            int(window.bottom - window.top + 2 * margin))
+def _grown(window: Window, margin: float) -> tuple[int, int, int, int]:
+    return (
+        int(window.left - margin),
+        int(window.top - margin),
+        int(window.right - window.left + 2 * margin),
+        int(window.bottom - window.top + 2 * margin),
+    )
 
 
-def _rounded(points: np.ndarray) -> List[List[int]]:
+def _rounded(points: np.ndarray) -> list[list[int]]:
     return np.round(points).astype(int).tolist()
 
 
-def _polyline(rng: np.random.Generator, image: np.ndarray, points: np.ndarray, thickness: int,
-              colour: Optional[np.ndarray] = None) -> None:
+def _polyline(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    points: np.ndarray,
+    thickness: int,
+    colour: np.ndarray | None = None,
+) -> None:
     """A stroke with a shadow under it."""
     if colour is None:
         colour = near(rng, _TONES[rng.integers(len(_TONES))], 10)
@@ -156,5 +179,5 @@ def _polyline(rng: np.random.Generator, image: np.ndarray, points: np.ndarray, t
 
 
 Painter = Callable[[np.random.Generator, np.ndarray, Window, float], None]
-_KINDS: Tuple[Painter, ...] = (_letters, _digit_piece, _cable, _bars, _curl)
+_KINDS: tuple[Painter, ...] = (_letters, _digit_piece, _cable, _bars, _curl)
 _KIND_ODDS = (0.4, 0.12, 0.14, 0.16, 0.18)

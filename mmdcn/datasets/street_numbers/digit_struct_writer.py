@@ -1,6 +1,8 @@
 """The annotation file of SVHN's "full numbers" format, written without MATLAB."""
+
+from collections.abc import Iterator, Sequence
 from os import PathLike
-from typing import Iterator, List, NamedTuple, Sequence, Union
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -32,8 +34,9 @@ class DigitBox(NamedTuple):
     label: float
 
 
-def write_digit_struct(path: Union[str, PathLike], names: Sequence[str],
-                       boxes: Sequence[Sequence[DigitBox]]) -> None:
+def write_digit_struct(
+    path: str | PathLike, names: Sequence[str], boxes: Sequence[Sequence[DigitBox]]
+) -> None:
     """Write a ``digitStruct.mat`` (MATLAB v7.3, which is HDF5) that describes N images.
 
     The group ``digitStruct`` has the (N, 1) datasets ``name`` and ``bbox`` of references into
@@ -50,22 +53,27 @@ def write_digit_struct(path: Union[str, PathLike], names: Sequence[str],
         ValueError: The two lists differ in length, or an image has no digit.
     """
     if len(names) != len(boxes):
-        raise ValueError(f'write_digit_struct() needs the digits of each image, got '
-                         f'{len(names)} names and {len(boxes)} lists of digits.')
+        raise ValueError(
+            f'write_digit_struct() needs the digits of each image, got '
+            f'{len(names)} names and {len(boxes)} lists of digits.'
+        )
     for name, digits in zip(names, boxes):
         if not digits:
             raise ValueError(f'write_digit_struct() got no digit for {name}.')
     with h5py.File(path, 'w', userblock_size=USERBLOCK) as file:
         matlab = _MatlabWriter(file)
-        columns = [[matlab.text(name) for name in names],
-                   [matlab.struct_array(digits) for digits in boxes]]
+        columns = [
+            [matlab.text(name) for name in names],
+            [matlab.struct_array(digits) for digits in boxes],
+        ]
         matlab.top_struct('digitStruct', ('name', 'bbox'), columns)
     _write_header(path)
 
 
-def _write_header(path: Union[str, PathLike]) -> None:
-    text = (f'MATLAB 7.3 MAT-file, Platform: mmdcn, Created on: {_CREATED} '
-            'HDF5 schema 1.00 .').ljust(_TEXT)
+def _write_header(path: str | PathLike) -> None:
+    text = (
+        f'MATLAB 7.3 MAT-file, Platform: mmdcn, Created on: {_CREATED} HDF5 schema 1.00 .'
+    ).ljust(_TEXT)
     with open(path, 'r+b') as file:
         file.write(text.encode('ascii') + _NO_SUBSYSTEM + _VERSION)
 
@@ -93,8 +101,9 @@ class _MatlabWriter:
     def _put_canonical_empty(self) -> None:
         """MATLAB's first object, which an empty array would refer to."""
         name = next(self._names)
-        empty = h5d.create(self._references.id, name, h5t.NATIVE_UINT64, h5s.create_simple((2, )),
-                           self._compact)
+        empty = h5d.create(
+            self._references.id, name, h5t.NATIVE_UINT64, h5s.create_simple((2,)), self._compact
+        )
         empty.write(h5s.ALL, h5s.ALL, np.zeros(2, np.uint64))
         self._describe(empty, b'canonical empty')
         self._integer(empty, b'MATLAB_empty', np.uint8(1))
@@ -103,8 +112,13 @@ class _MatlabWriter:
         """A row of characters, which MATLAB stores as a column of UTF-16 codes."""
         name = next(self._names)
         codes = np.frombuffer(value.encode('utf-16-le'), '<u2')[:, None]
-        dataset = h5d.create(self._references.id, name, h5t.NATIVE_UINT16,
-                             h5s.create_simple(codes.shape), self._compact)
+        dataset = h5d.create(
+            self._references.id,
+            name,
+            h5t.NATIVE_UINT16,
+            h5s.create_simple(codes.shape),
+            self._compact,
+        )
         dataset.write(h5s.ALL, h5s.ALL, np.ascontiguousarray(codes))
         self._describe(dataset, b'char', name)
         self._integer(dataset, b'MATLAB_int_decode', np.int32(2))
@@ -121,12 +135,14 @@ class _MatlabWriter:
                 value = self._double(group, field.encode(), values[0])
                 self._describe(value, b'double', name + name)  # so in the real files
             else:
-                self._column(group, field.encode(),
-                             [self._referred_double(value) for value in values])
+                self._column(
+                    group, field.encode(), [self._referred_double(value) for value in values]
+                )
         return self._reference(name)
 
-    def top_struct(self, name: str, fields: Sequence[str],
-                   columns: Sequence[List[h5py.h5r.Reference]]) -> None:
+    def top_struct(
+        self, name: str, fields: Sequence[str], columns: Sequence[list[h5py.h5r.Reference]]
+    ) -> None:
         """A variable of the workspace that holds a struct array."""
         group = self._file.create_group(name)
         self._describe(group.id, b'struct')
@@ -144,8 +160,9 @@ class _MatlabWriter:
         dataset.write(h5s.ALL, h5s.ALL, np.full((1, 1), value, np.float64))
         return dataset
 
-    def _column(self, group: h5py.h5g.GroupID, name: bytes,
-                references: List[h5py.h5r.Reference]) -> None:
+    def _column(
+        self, group: h5py.h5g.GroupID, name: bytes, references: list[h5py.h5r.Reference]
+    ) -> None:
         values = np.empty((len(references), 1), h5py.ref_dtype)
         values[:, 0] = references
         layout = self._compact if values.nbytes <= _COMPACT_BYTES else self._contiguous

@@ -1,8 +1,9 @@
 """Characters as masks: the TrueType fonts that matplotlib brings, and painted strokes."""
+
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Tuple, Union
+from typing import NamedTuple, Union
 
 import cv2
 import matplotlib
@@ -16,10 +17,24 @@ LETTERS = 'ACDEFHKLMNPRTUVWXYaehkmnprtuvwx'
 # OpenCV's putText is not among the fonts: OpenCV 5 replaced its Hershey fonts by others, so the
 # same call draws other digits there. StrokeFont has their look.
 TRUETYPE = (
-    'DejaVuSans', 'DejaVuSans-Bold', 'DejaVuSans-Oblique', 'DejaVuSans-BoldOblique',
-    'DejaVuSansMono-Bold', 'DejaVuSerif', 'DejaVuSerif-Bold', 'DejaVuSerif-Italic',
-    'DejaVuSerif-BoldItalic', 'STIXGeneral', 'STIXGeneralBol', 'STIXGeneralItalic',
-    'STIXGeneralBolIta', 'cmb10', 'cmr10', 'cmss10', 'cmti10', 'cmtt10',
+    'DejaVuSans',
+    'DejaVuSans-Bold',
+    'DejaVuSans-Oblique',
+    'DejaVuSans-BoldOblique',
+    'DejaVuSansMono-Bold',
+    'DejaVuSerif',
+    'DejaVuSerif-Bold',
+    'DejaVuSerif-Italic',
+    'DejaVuSerif-BoldItalic',
+    'STIXGeneral',
+    'STIXGeneralBol',
+    'STIXGeneralItalic',
+    'STIXGeneralBolIta',
+    'cmb10',
+    'cmr10',
+    'cmss10',
+    'cmti10',
+    'cmtt10',
 )
 # A glyph is drawn at the first of these heights that is enough, in pixels, so that it is shrunk
 # by less than a half and each one is drawn once a process.
@@ -74,15 +89,25 @@ class StrokeFont:
         scale = (self.width * size - brush / 2, inner)
         for stroke in _strokes(self.squareness)[character]:
             points = stroke * scale + (size / 4, brush / 2 + size / 4)
-            cv2.polylines(canvas, [np.round(points * 16).astype(np.int32)], False, 255, brush,
-                          cv2.LINE_AA, shift=4)
+            cv2.polylines(
+                canvas,
+                [np.round(points * 16).astype(np.int32)],
+                False,
+                255,
+                brush,
+                cv2.LINE_AA,
+                shift=4,
+            )
         return _cropped(canvas, baseline=size + size // 4)
 
 
 Font = Union[TrueTypeFont, StrokeFont]
-STROKES = tuple(StrokeFont(width, weight, squareness)
-                for width in (0.5, 0.62) for weight in (0.09, 0.13, 0.17)
-                for squareness in (2., 2.6, 5.))
+STROKES = tuple(
+    StrokeFont(width, weight, squareness)
+    for width in (0.5, 0.62)
+    for weight in (0.09, 0.13, 0.17)
+    for squareness in (2.0, 2.6, 5.0)
+)
 
 
 @lru_cache(maxsize=4096)
@@ -105,12 +130,17 @@ def _truetype(name: str, size: int) -> ImageFont.FreeTypeFont:
 
 def _cropped(canvas: np.ndarray, baseline: int) -> Glyph:
     rows, columns = (np.flatnonzero((canvas >= _INK).any(axis)) for axis in (1, 0))
-    mask = canvas[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    mask = canvas[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return Glyph(mask.copy(), int(rows[0]) - baseline)
 
 
-def _arc(centre: Tuple[float, float], radii: Tuple[float, float], start: float, stop: float,
-         squareness: float) -> np.ndarray:
+def _arc(
+    centre: tuple[float, float],
+    radii: tuple[float, float],
+    start: float,
+    stop: float,
+    squareness: float,
+) -> np.ndarray:
     """Points of a superellipse's arc; angles in degrees, clockwise on the screen from the right."""
     angles = np.radians(np.linspace(start, stop, 33))
     unit = np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -118,7 +148,7 @@ def _arc(centre: Tuple[float, float], radii: Tuple[float, float], start: float, 
 
 
 @lru_cache(maxsize=16)
-def _strokes(squareness: float) -> Dict[str, List[np.ndarray]]:
+def _strokes(squareness: float) -> dict[str, list[np.ndarray]]:
     """Each digit's strokes in the unit square, y downwards."""
 
     def arc(x, y, rx, ry, start, stop):
@@ -127,19 +157,30 @@ def _strokes(squareness: float) -> Dict[str, List[np.ndarray]]:
     def line(*points):
         return np.array(points, float)
 
-    six = [np.concatenate([line((0.8, 0.)), arc(0.75, 0.68, 0.75, 0.6, 268, 180)]),
-           arc(0.5, 0.68, 0.5, 0.32, 0, 360)]
+    six = [
+        np.concatenate([line((0.8, 0.0)), arc(0.75, 0.68, 0.75, 0.6, 268, 180)]),
+        arc(0.5, 0.68, 0.5, 0.32, 0, 360),
+    ]
     return {
         '0': [arc(0.5, 0.5, 0.5, 0.5, 0, 360)],
-        '1': [line((0.2, 0.22), (0.6, 0.), (0.6, 1.))],
-        '2': [np.concatenate([arc(0.5, 0.29, 0.46, 0.29, 185, 390), line((0., 1.), (1., 1.))])],
-        '3': [np.concatenate([arc(0.47, 0.25, 0.45, 0.25, 200, 450),
-                              arc(0.47, 0.74, 0.52, 0.26, 270, 520)])],
-        '4': [line((0.72, 1.), (0.72, 0.), (0., 0.7), (1., 0.7))],
-        '5': [np.concatenate([line((0.92, 0.), (0.14, 0.), (0.08, 0.45)),
-                              arc(0.46, 0.68, 0.52, 0.32, 232, 510)])],
+        '1': [line((0.2, 0.22), (0.6, 0.0), (0.6, 1.0))],
+        '2': [np.concatenate([arc(0.5, 0.29, 0.46, 0.29, 185, 390), line((0.0, 1.0), (1.0, 1.0))])],
+        '3': [
+            np.concatenate(
+                [arc(0.47, 0.25, 0.45, 0.25, 200, 450), arc(0.47, 0.74, 0.52, 0.26, 270, 520)]
+            )
+        ],
+        '4': [line((0.72, 1.0), (0.72, 0.0), (0.0, 0.7), (1.0, 0.7))],
+        '5': [
+            np.concatenate(
+                [
+                    line((0.92, 0.0), (0.14, 0.0), (0.08, 0.45)),
+                    arc(0.46, 0.68, 0.52, 0.32, 232, 510),
+                ]
+            )
+        ],
         '6': six,
-        '7': [line((0., 0.), (1., 0.), (0.35, 1.))],
+        '7': [line((0.0, 0.0), (1.0, 0.0), (0.35, 1.0))],
         '8': [arc(0.5, 0.24, 0.42, 0.24, 0, 360), arc(0.5, 0.74, 0.5, 0.26, 0, 360)],
         '9': [1 - stroke for stroke in six],
     }

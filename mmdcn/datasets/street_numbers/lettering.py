@@ -1,5 +1,7 @@
 """Characters set in a row, posed in space and stamped onto the picture."""
-from typing import List, NamedTuple, Sequence, Tuple
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -11,7 +13,7 @@ _INK = 0.5  # of a glyph's densest pixel: from here up a pixel belongs to the gl
 # side is than the other (horizontally, vertically).
 _TURN, _SLANT, _STRETCH, _PERSPECTIVE = 3.5, 0.09, 0.12, (0.07, 0.03)
 _NARROWING = 0.75  # SVHN's boxes are half as wide as high, the fonts' digits two thirds
-_MOST_TURN = 14.  # degrees
+_MOST_TURN = 14.0  # degrees
 
 
 class Lettering(NamedTuple):
@@ -21,7 +23,7 @@ class Lettering(NamedTuple):
     the height of a digit.
     """
 
-    masks: List[np.ndarray]
+    masks: list[np.ndarray]
     origins: np.ndarray
     size: int
 
@@ -39,16 +41,21 @@ class Stamp(NamedTuple):
     left: int
     top: int
 
-    def box(self) -> Tuple[int, int, int, int]:
+    def box(self) -> tuple[int, int, int, int]:
         """The tight (left, top, width, height) of its ink, in whole pixels."""
         ink = self.cover >= _INK * self.cover.max()
         rows, columns = np.flatnonzero(ink.any(1)), np.flatnonzero(ink.any(0))
-        return (self.left + int(columns[0]), self.top + int(rows[0]),
-                int(columns[-1] - columns[0]) + 1, int(rows[-1] - rows[0]) + 1)
+        return (
+            self.left + int(columns[0]),
+            self.top + int(rows[0]),
+            int(columns[-1] - columns[0]) + 1,
+            int(rows[-1] - rows[0]) + 1,
+        )
 
 
-def set_characters(rng: np.random.Generator, text: str, font: Font, height: float,
-                   drift: float = 0.) -> Lettering:
+def set_characters(
+    rng: np.random.Generator, text: str, font: Font, height: float, drift: float = 0.0
+) -> Lettering:
     """Set a text for being shown with digits of about ``height`` pixels.
 
     Args:
@@ -61,12 +68,12 @@ def set_characters(rng: np.random.Generator, text: str, font: Font, height: floa
     size = source_size(height)
     gap = size * (rng.uniform(0.04, 0.16) if rng.random() < 0.85 else rng.uniform(0.16, 0.5))
     bolder = round(size * rng.uniform(0.01, 0.03)) if rng.random() < 0.35 else 0
-    masks, origins, x = [], [], 0.
+    masks, origins, x = [], [], 0.0
     for position, character in enumerate(text):
         mask, top = glyph(font, character, size)
         if bolder:
             mask = cv2.copyMakeBorder(mask, bolder, bolder, bolder, bolder, cv2.BORDER_CONSTANT)
-            brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * bolder + 1, ) * 2)
+            brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * bolder + 1,) * 2)
             mask, top = cv2.dilate(mask, brush), top - bolder
         masks.append(mask)
         origins.append((x, top + size * (drift * position + rng.normal(0, 0.008))))
@@ -87,8 +94,9 @@ def pose(rng: np.random.Generator, lettering: Lettering, height: float) -> np.nd
     nearer = rng.normal(0, _PERSPECTIVE) / np.maximum(high - low, 2 * lettering.size)
     centre = np.array([[1, 0, -(low + high)[0] / 2], [0, 1, -(low + high)[1] / 2], [0, 0, 1]])
     slant = np.array([[stretch, -rng.normal(0, _SLANT), 0], [0, 1, 0], [0, 0, 1 / scale]])
-    rotate = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0],
-                       [0, 0, 1]])
+    rotate = np.array(
+        [[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]]
+    )
     tilt = np.array([[1, 0, 0], [0, 1, 0], [*nearer, 1]])
     matrix = rotate @ slant @ tilt @ centre
     return shift(*-warp(matrix, corners).min(0)) @ matrix
@@ -104,18 +112,19 @@ def warp(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
     return cv2.perspectiveTransform(points[None], matrix)[0]
 
 
-def extent(matrix: np.ndarray, lettering: Lettering) -> Tuple[float, float]:
+def extent(matrix: np.ndarray, lettering: Lettering) -> tuple[float, float]:
     """Height and width of the posed lettering, in pixels of the picture."""
     corners = warp(matrix, lettering.corners())
     width, height = corners.max(0) - corners.min(0)
     return float(height), float(width)
 
 
-def stamp(matrix: np.ndarray, lettering: Lettering) -> List[Stamp]:
+def stamp(matrix: np.ndarray, lettering: Lettering) -> list[Stamp]:
     """Each glyph as it appears in the picture."""
     stamps = []
-    for mask, origin, corners in zip(lettering.masks, lettering.origins,
-                                     warp(matrix, lettering.corners()).reshape(-1, 4, 2)):
+    for mask, origin, corners in zip(
+        lettering.masks, lettering.origins, warp(matrix, lettering.corners()).reshape(-1, 4, 2)
+    ):
         low = np.floor(corners.min(0)).astype(int) - 1
         width, height = (np.ceil(corners.max(0)).astype(int) + 2 - low).tolist()
         onto = shift(*-low.astype(float)) @ matrix @ shift(*origin)
@@ -134,12 +143,16 @@ class Window(NamedTuple):
 
     def of(self, image: np.ndarray) -> np.ndarray:
         """The view of an (H, W, ...) image."""
-        return image[self.top:self.bottom, self.left:self.right]
+        return image[self.top : self.bottom, self.left : self.right]
 
     def meets(self, other: 'Window') -> bool:
         """Whether the two share a pixel."""
-        return (self.left < other.right and other.left < self.right
-                and self.top < other.bottom and other.top < self.bottom)
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.top < other.bottom
+            and other.top < self.bottom
+        )
 
 
 def window_around(points: np.ndarray, margin: float, shape: Sequence[int]) -> Window:
@@ -159,8 +172,12 @@ def cover_window(stamps: Sequence[Stamp], window: Window) -> np.ndarray:
         top, left = max(one.top, window.top), max(one.left, window.left)
         bottom, right = min(one.top + height, window.bottom), min(one.left + width, window.right)
         if top < bottom and left < right:
-            part = cover[top - window.top:bottom - window.top,
-                         left - window.left:right - window.left]
-            np.maximum(part, one.cover[top - one.top:bottom - one.top,
-                                       left - one.left:right - one.left], out=part)
+            part = cover[
+                top - window.top : bottom - window.top, left - window.left : right - window.left
+            ]
+            np.maximum(
+                part,
+                one.cover[top - one.top : bottom - one.top, left - one.left : right - one.left],
+                out=part,
+            )
     return cover

@@ -1,14 +1,15 @@
 """Random fields and colours that the painters share. Colours are RGB from 0 to 255."""
-from typing import Sequence, Tuple
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
-Size = Tuple[int, int]
+Size = tuple[int, int]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 
 
-def smooth_noise(rng: np.random.Generator, size: Size, cell: Tuple[float, float]) -> np.ndarray:
+def smooth_noise(rng: np.random.Generator, size: Size, cell: tuple[float, float]) -> np.ndarray:
     """A field of smooth random values, (H, W) float32 with deviation about 1.
 
     Args:

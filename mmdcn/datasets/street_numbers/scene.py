@@ -1,6 +1,7 @@
 """One picture of a house number, from a seed, a subset's name and an index."""
+
 from dataclasses import dataclass
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +18,7 @@ _BLOCK = 200  # images in a row among which each length has its share
 _FIRST_DIGIT = np.array((0.01, 0.24, 0.16, 0.13, 0.11, 0.09, 0.08, 0.07, 0.06, 0.05))
 _STROKE_FONT_ODDS = 0.25
 _STAIRS_ODDS = 0.06  # numbers whose digits go up or down like stairs
-_BORDER = 1.  # pixels between a number and the image's border, at least
+_BORDER = 1.0  # pixels between a number and the image's border, at least
 _CROWDING = 0.8  # exponent of the clutter over the area: large images have emptier walls
 _MOST_CLUTTER = 60  # things: it bounds the time an image takes
 _FREE = 0.35  # digit heights around the number without clutter
@@ -45,15 +46,15 @@ class Subset:
     """
 
     stream: int
-    lengths: Tuple[int, int, int, int, int]
+    lengths: tuple[int, int, int, int, int]
     median_height: float
     height_spread: float
     median_aspect: float
     aspect_spread: float
-    smallest: Tuple[int, int]
-    largest: Tuple[int, int]
-    fill: Tuple[float, float]
-    digit_height: Optional[Tuple[float, float]]
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    fill: tuple[float, float]
+    digit_height: tuple[float, float] | None
     off_centre: float
     clutter: float
     wear: float
@@ -61,20 +62,50 @@ class Subset:
 
 SUBSETS = {
     'train': Subset(
-        stream=0, lengths=(30, 108, 52, 9, 1),
-        median_height=44., height_spread=0.5, median_aspect=2.1, aspect_spread=0.2,
-        smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
-        off_centre=0.35, clutter=4., wear=1.),
+        stream=0,
+        lengths=(30, 108, 52, 9, 1),
+        median_height=44.0,
+        height_spread=0.5,
+        median_aspect=2.1,
+        aspect_spread=0.2,
+        smallest=(25, 30),
+        largest=(500, 1000),
+        fill=(0.5, 0.85),
+        digit_height=None,
+        off_centre=0.35,
+        clutter=4.0,
+        wear=1.0,
+    ),
     'extra': Subset(
-        stream=1, lengths=(9, 71, 105, 14, 1),
-        median_height=48., height_spread=0.45, median_aspect=1.9, aspect_spread=0.2,
-        smallest=(25, 30), largest=(500, 1000), fill=(0.5, 0.85), digit_height=None,
-        off_centre=0.3, clutter=3., wear=0.6),
+        stream=1,
+        lengths=(9, 71, 105, 14, 1),
+        median_height=48.0,
+        height_spread=0.45,
+        median_aspect=1.9,
+        aspect_spread=0.2,
+        smallest=(25, 30),
+        largest=(500, 1000),
+        fill=(0.5, 0.85),
+        digit_height=None,
+        off_centre=0.3,
+        clutter=3.0,
+        wear=0.6,
+    ),
     'test': Subset(
-        stream=2, lengths=(38, 127, 32, 2, 1),
-        median_height=52., height_spread=0.75, median_aspect=2.3, aspect_spread=0.28,
-        smallest=(26, 32), largest=(442, 1083), fill=(0.55, 0.85), digit_height=(18., 100.),
-        off_centre=1., clutter=3., wear=1.),
+        stream=2,
+        lengths=(38, 127, 32, 2, 1),
+        median_height=52.0,
+        height_spread=0.75,
+        median_aspect=2.3,
+        aspect_spread=0.28,
+        smallest=(26, 32),
+        largest=(442, 1083),
+        fill=(0.55, 0.85),
+        digit_height=(18.0, 100.0),
+        off_centre=1.0,
+        clutter=3.0,
+        wear=1.0,
+    ),
 }
 
 
@@ -82,7 +113,7 @@ class StreetNumber(NamedTuple):
     """A picture, (H, W, 3) uint8 RGB, and its digits from left to right."""
 
     image: np.ndarray
-    boxes: List[DigitBox]
+    boxes: list[DigitBox]
 
 
 def make_street_number(seed: int, subset: str, index: int) -> StreetNumber:
@@ -103,7 +134,7 @@ def make_street_number(seed: int, subset: str, index: int) -> StreetNumber:
     text = _text(rng, number_length(seed, subset, index))
     height, width = _size(rng, spec)
     digit = _digit_height(rng, spec, height)
-    drift = rng.choice((-1, 1)) * rng.uniform(0.2, 0.5) if rng.random() < _STAIRS_ODDS else 0.
+    drift = rng.choice((-1, 1)) * rng.uniform(0.2, 0.5) if rng.random() < _STAIRS_ODDS else 0.0
     lettering = set_characters(rng, text, _font(rng), digit, drift)
     matrix = pose(rng, lettering, digit)
 
@@ -116,7 +147,7 @@ def make_street_number(seed: int, subset: str, index: int) -> StreetNumber:
 
     image = paint_street(rng, tuple(size.tolist()), digit)
     free = window_around(warp(matrix, lettering.corners()), _FREE * digit, image.shape)
-    things = rng.poisson(spec.clutter * (size.prod() / (16 * digit ** 2)) ** _CROWDING)
+    things = rng.poisson(spec.clutter * (size.prod() / (16 * digit**2)) ** _CROWDING)
     paint_clutter(rng, image, free, digit, min(int(things), _MOST_CLUTTER))
     paint_number(rng, image, stamps, matrix, lettering, digit)
     image = photograph(rng, image, digit, spec.wear)
@@ -142,14 +173,15 @@ def _font(rng: np.random.Generator) -> Font:
     return TrueTypeFont(TRUETYPE[rng.integers(len(TRUETYPE))])
 
 
-def _size(rng: np.random.Generator, spec: Subset) -> Tuple[int, int]:
+def _size(rng: np.random.Generator, spec: Subset) -> tuple[int, int]:
     """Height and width, drawn again until they are in the subset's range."""
     while True:
         height = spec.median_height * np.exp(rng.normal(0, spec.height_spread))
         width = height * spec.median_aspect * np.exp(rng.normal(0, spec.aspect_spread))
         size = (round(height), round(width))
-        if all(low <= length <= high
-               for low, length, high in zip(spec.smallest, size, spec.largest)):
+        if all(
+            low <= length <= high for low, length, high in zip(spec.smallest, size, spec.largest)
+        ):
             return size
 
 

@@ -42,19 +42,22 @@ def _load(path: str) -> np.ndarray:
         with Image.open(path) as image:
             return _luminance(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
-        raise FileNotFoundError(f'The image {path} is missing; extract its archive again or '
-                                'correct the path.') from error
+        raise FileNotFoundError(
+            f'The image {path} is missing; extract its archive again or correct the path.'
+        ) from error
     # PIL's decoders answer broken bytes with many types of error.
     except Exception as error:
-        raise ValueError(f'The image {path} is cut or cannot be read ({error}); replace it, by '
-                         'extracting its archive again or converting it to 8 bits.') from error
+        raise ValueError(
+            f'The image {path} is cut or cannot be read ({error}); replace it, by '
+            'extracting its archive again or converting it to 8 bits.'
+        ) from error
 
 
 def _luminance(image: Image.Image) -> np.ndarray:
     """Luminance of an opened image, (H, W) uint8."""
     if image.mode.startswith('I'):  # 16 bits, which older versions of PIL hold in 32
         wide = np.asarray(image).astype(np.float64)
-        return np.clip(wide / 257 + .5, 0, 255).astype(np.uint8)
+        return np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8)
     if image.mode == 'F':
         raise ValueError('floating-point images have no known range')
     if image.has_transparency_data:

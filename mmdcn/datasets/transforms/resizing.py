@@ -1,5 +1,3 @@
-from typing import Tuple
-
 import mmcv
 import torch
 from mmcv.image.geometric import cv2_interp_codes
@@ -40,16 +38,20 @@ class UpscaleToCover(BaseTransform):
         ValueError: An option is out of range.
     """
 
-    def __init__(self, *, size: Tuple[int, int], scale: float = 1.,
-                 interpolation: str = 'bilinear'):
+    def __init__(
+        self, *, size: tuple[int, int], scale: float = 1.0, interpolation: str = 'bilinear'
+    ):
         if len(size) != 2 or min(size) < 1:
-            raise ValueError(f'UpscaleToCover(size=...) is a height and a width of at least 1, '
-                             f'got {size}.')
+            raise ValueError(
+                f'UpscaleToCover(size=...) is a height and a width of at least 1, got {size}.'
+            )
         if not scale > 0:
             raise ValueError(f'UpscaleToCover(scale=...) must be above 0, got {scale}.')
         if interpolation not in cv2_interp_codes:
-            raise ValueError(f'UpscaleToCover(interpolation=...) must be one of '
-                             f'{list(cv2_interp_codes)}, got {interpolation!r}.')
+            raise ValueError(
+                f'UpscaleToCover(interpolation=...) must be one of '
+                f'{list(cv2_interp_codes)}, got {interpolation!r}.'
+            )
         self.size = tuple(size)
         self.scale = scale
         self.interpolation = interpolation
@@ -61,8 +63,9 @@ class UpscaleToCover(BaseTransform):
         factor = max(self.scale, least_height / height, least_width / width)
         target = max(round(height * factor), least_height), max(round(width * factor), least_width)
         if target != (height, width):
-            results['img'] = mmcv.imresize(results['img'], target[::-1],
-                                           interpolation=self.interpolation, backend='cv2')
+            results['img'] = mmcv.imresize(
+                results['img'], target[::-1], interpolation=self.interpolation, backend='cv2'
+            )
         ratios = target[1] / width, target[0] / height
         results.update(img_shape=target, scale_factor=ratios)
         if 'gt_bboxes' in results:
@@ -70,5 +73,7 @@ class UpscaleToCover(BaseTransform):
         return results
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
-                f'interpolation={self.interpolation!r})')
+        return (
+            f'{type(self).__name__}(size={self.size}, scale={self.scale}, '
+            f'interpolation={self.interpolation!r})'
+        )

@@ -1,5 +1,5 @@
+from collections.abc import Sequence
 from pathlib import Path
-from typing import List, Sequence
 
 import torch
 from mmengine.dist import master_only
@@ -37,8 +37,10 @@ class DCNVisualizationHook(Hook):
 
     def __init__(self, *, enable: bool = False, interval: int = 5000):
         if interval < 1:
-            raise ValueError(f'DCNVisualizationHook(interval=...) counts images and must be at '
-                             f'least 1, got {interval}.')
+            raise ValueError(
+                f'DCNVisualizationHook(interval=...) counts images and must be at '
+                f'least 1, got {interval}.'
+            )
         self.enable = enable
         self.interval = interval
         self._seen = 0  # images of the present loop
@@ -49,35 +51,48 @@ class DCNVisualizationHook(Hook):
     def before_test_epoch(self, runner: Runner) -> None:
         self._seen = 0
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
-                       outputs: Sequence[DataSample]) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
+    ) -> None:
         """Draw what falls due; the step is the epoch, or the iteration where epochs don't count."""
         if self.enable:
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
-            self._draw(runner, data_batch, outputs, 'val',
-                       runner.epoch if by_epoch else runner.iter)
+            self._draw(
+                runner, data_batch, outputs, 'val', runner.epoch if by_epoch else runner.iter
+            )
 
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
-                        outputs: Sequence[DataSample]) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
+    ) -> None:
         """Draw what falls due."""
         if self.enable:
             self._draw(runner, data_batch, outputs, 'test', 0)
 
     @master_only
-    def _draw(self, runner: Runner, data_batch: dict, outputs: Sequence[DataSample], subset: str,
-              step: int) -> None:
+    def _draw(
+        self,
+        runner: Runner,
+        data_batch: dict,
+        outputs: Sequence[DataSample],
+        subset: str,
+        step: int,
+    ) -> None:
         first = -self._seen % self.interval
         self._seen += len(outputs)
         if first >= len(outputs):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        images: List[torch.Tensor] = data_batch['inputs']
+        images: list[torch.Tensor] = data_batch['inputs']
         if isinstance(model, BaseTTAModel):
             model, images = model.module, images[0]
         classes = (runner.visualizer.dataset_meta or {}).get('classes')
         for index in range(first, len(outputs), self.interval):
-            figure = draw_patches([images[index]], [outputs[index]],
-                                  getattr(model, 'patch_extractor', None), classes=classes)
+            figure = draw_patches(
+                [images[index]],
+                [outputs[index]],
+                getattr(model, 'patch_extractor', None),
+                classes=classes,
+            )
             name = f'{subset}_{_name(outputs[index], self._seen - len(outputs) + index)}'
             runner.visualizer.add_image(name, to_array(figure), step=step)
 

@@ -1,4 +1,4 @@
-from typing import Iterator
+from collections.abc import Iterator
 
 from mmengine.hooks import Hook
 from mmengine.runner import IterBasedTrainLoop, Runner

@@ -1,5 +1,5 @@
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, Optional, Union
 
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
@@ -23,12 +23,14 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
         ValueError: ``dtype`` is neither.
     """
 
-    def __init__(self, *, dtype: Optional[str] = None,
-                 loss_scale: Union[str, float, dict] = 'dynamic', **kwargs):
+    def __init__(
+        self, *, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs
+    ):
         OptimWrapper.__init__(self, **kwargs)
         if dtype not in (None, *DTYPES):
-            raise ValueError(f'CPUAmpOptimWrapper(dtype=...) must be one of {DTYPES}, got '
-                             f'{dtype!r}.')
+            raise ValueError(
+                f'CPUAmpOptimWrapper(dtype=...) must be one of {DTYPES}, got {dtype!r}.'
+            )
         self.cast_dtype = getattr(torch, dtype or 'bfloat16')
         self._scale_update_param = None
         if isinstance(loss_scale, (int, float)):

@@ -1,4 +1,4 @@
-from typing import Dict, List, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -28,6 +28,6 @@ class PatchHit(BaseMetric):
             hit = patch_hit(sample['patch_bboxes'][None], [sample['gt_bboxes']])
             self.results.append(hit.item())
 
-    def compute_metrics(self, results: List[float]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[float]) -> dict[str, float]:
         """Average over the images: -> ``dict(mean=percent)``, 0 if none has patches."""
         return dict(mean=100 * torch.tensor(results).nanmean().nan_to_num().item())

@@ -1,4 +1,4 @@
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -33,21 +33,27 @@ class SequenceAccuracy(BaseMetric):
 
     default_prefix = 'accuracy'
 
-    def __init__(self, *, coverage_accuracy: float = .98, **kwargs):
+    def __init__(self, *, coverage_accuracy: float = 0.98, **kwargs):
         super().__init__(**kwargs)
         if not 0 < coverage_accuracy <= 1:
-            raise ValueError(f'SequenceAccuracy(coverage_accuracy=...) is a share and must be '
-                             f'within (0, 1], got {coverage_accuracy}.')
+            raise ValueError(
+                f'SequenceAccuracy(coverage_accuracy=...) is a share and must be '
+                f'within (0, 1], got {coverage_accuracy}.'
+            )
         self.coverage_accuracy = coverage_accuracy
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
         """Keep truth, prediction and confidence of each image."""
         for sample in data_samples:
-            self.results.append((torch.as_tensor(sample['gt_sequence']).tolist(),
-                                 sample['pred_sequence'].tolist(),
-                                 float(sample['pred_confidence'])))
+            self.results.append(
+                (
+                    torch.as_tensor(sample['gt_sequence']).tolist(),
+                    sample['pred_sequence'].tolist(),
+                    float(sample['pred_confidence']),
+                )
+            )
 
-    def compute_metrics(self, results: List[Tuple[list, list, float]]) -> Dict[str, float]:
+    def compute_metrics(self, results: list[tuple[list, list, float]]) -> dict[str, float]:
         """Average over images or digits."""
         truth = torch.tensor([result[0] for result in results])
         found = torch.tensor([result[1] for result in results])
@@ -55,15 +61,15 @@ class SequenceAccuracy(BaseMetric):
         right = (truth == found).all(1)
         there = truth[:, 1:] != NO_DIGIT
         shares = dict(
-            sequence=right,
-            length=truth[:, 0] == found[:, 0],
-            digit=(truth == found)[:, 1:][there])
+            sequence=right, length=truth[:, 0] == found[:, 0], digit=(truth == found)[:, 1:][there]
+        )
         for length in truth[:, 0].unique().tolist():
             if length >= 0:
                 shares[f'sequence_of_{length + 1}'] = right[truth[:, 0] == length]
         percents = {name: 100 * share.double().mean().item() for name, share in shares.items()}
         percents[f'coverage_at_{100 * self.coverage_accuracy:g}'] = 100 * coverage(
-            right, confidence, self.coverage_accuracy)
+            right, confidence, self.coverage_accuracy
+        )
         return percents
 
 

@@ -1,5 +1,4 @@
 """The two towers of the Cluttered MNIST experiment (§4.1, appendix 6.1)."""
-from typing import Optional, Tuple
 
 import torch
 from mmcv.cnn import ConvModule
@@ -25,22 +24,28 @@ class ClutteredMNISTCoarse(BaseModule):
 
     out_channels = 24
 
-    def __init__(self, *, in_channels: int = 1, norm_cfg: dict = dict(type='BN'),
-                 init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        norm_cfg: dict = dict(type='BN'),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         self.layers = nn.Sequential(
             ConvModule(in_channels, 12, 7, stride=2, norm_cfg=norm_cfg),
-            ConvModule(12, self.out_channels, 3, stride=2, norm_cfg=norm_cfg))
+            ConvModule(12, self.out_channels, 3, stride=2, norm_cfg=norm_cfg),
+        )
         self.geometry = receptive_field(self.layers)
 
-    def forward(self, images: torch.Tensor) -> Tuple[torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
         """(N, C, H, W) -> one map (N, 24, s1, s2) in a tuple.
 
         Raises:
             ValueError: The image is smaller than one cell's 11×11 pixels.
         """
         self.geometry.check_covers(images, self)
-        return (self.layers(images), )
+        return (self.layers(images),)
 
 
 @MODELS.register_module()
@@ -59,8 +64,13 @@ class ClutteredMNISTFine(BaseModule):
 
     out_channels = 24
 
-    def __init__(self, *, in_channels: int = 1, norm_cfg: dict = dict(type='BN'),
-                 init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        norm_cfg: dict = dict(type='BN'),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         width = self.out_channels
 
@@ -68,18 +78,23 @@ class ClutteredMNISTFine(BaseModule):
             return ConvModule(channels, width, 3, padding=padding, norm_cfg=norm_cfg)
 
         self.layers = nn.Sequential(
-            conv(in_channels, 0), conv(width, 1), nn.MaxPool2d(2),
-            conv(width, 1), conv(width, 1), nn.MaxPool2d(2),
-            conv(width, 0))
+            conv(in_channels, 0),
+            conv(width, 1),
+            nn.MaxPool2d(2),
+            conv(width, 1),
+            conv(width, 1),
+            nn.MaxPool2d(2),
+            conv(width, 0),
+        )
         # Trains 1.3 (8 patches) to 2 times (whole images) as fast on a CPU.
         self.to(memory_format=torch.channels_last)
         self.geometry = receptive_field(self.layers)
 
-    def forward(self, patches: torch.Tensor) -> Tuple[torch.Tensor]:
+    def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor]:
         """(M, C, ph, pw) -> one map (M, 24, h, w) in a tuple; 14×14 gives 1×1.
 
         Raises:
             ValueError: The patch is too small to leave anything.
         """
         self.geometry.check_covers(patches, self)
-        return (self.layers(patches), )
+        return (self.layers(patches),)

@@ -1,5 +1,4 @@
 """The two towers for Megapixel MNIST, whose digits are 28 pixels in size."""
-from typing import Optional, Tuple
 
 import torch
 from mmcv.cnn import ConvModule
@@ -24,19 +23,26 @@ class MegapixelMNISTCoarse(BaseModule):
         init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
     """
 
-    def __init__(self, *, channels: Tuple[int, int, int] = (8, 16, 64), in_channels: int = 1,
-                 norm_cfg: dict = dict(type='BN'), init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        channels: tuple[int, int, int] = (8, 16, 64),
+        in_channels: int = 1,
+        norm_cfg: dict = dict(type='BN'),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         first, second, self.out_channels = channels
         self.layers = nn.Sequential(
             ConvModule(in_channels, first, 5, stride=2, padding=2, norm_cfg=norm_cfg),
             ConvModule(first, second, 3, padding=1, norm_cfg=norm_cfg),
-            ConvModule(second, self.out_channels, 3, stride=2, padding=1, norm_cfg=norm_cfg))
+            ConvModule(second, self.out_channels, 3, stride=2, padding=1, norm_cfg=norm_cfg),
+        )
         self.geometry = receptive_field(self.layers)
 
-    def forward(self, images: torch.Tensor) -> Tuple[torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
         """(N, C, H, W) -> one map (N, D, s1, s2) in a tuple."""
-        return (self.layers(images), )
+        return (self.layers(images),)
 
 
 @MODELS.register_module()
@@ -55,22 +61,29 @@ class MegapixelMNISTFine(BaseModule):
 
     out_channels = 64
 
-    def __init__(self, *, in_channels: int = 1, norm_cfg: dict = dict(type='BN'),
-                 init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        norm_cfg: dict = dict(type='BN'),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         self.layers = nn.Sequential(
             ConvModule(in_channels, 16, 5, stride=2, norm_cfg=norm_cfg),
             ConvModule(16, 32, 3, stride=2, norm_cfg=norm_cfg),
-            ConvModule(32, 64, 3, norm_cfg=norm_cfg), nn.MaxPool2d(2),
+            ConvModule(32, 64, 3, norm_cfg=norm_cfg),
+            nn.MaxPool2d(2),
             ConvModule(64, 64, 3, norm_cfg=norm_cfg),
-            ConvModule(64, self.out_channels, 4, norm_cfg=norm_cfg))
+            ConvModule(64, self.out_channels, 4, norm_cfg=norm_cfg),
+        )
         self.geometry = receptive_field(self.layers)
 
-    def forward(self, patches: torch.Tensor) -> Tuple[torch.Tensor]:
+    def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor]:
         """(M, C, ph, pw) -> one map (M, 64, h, w) in a tuple; 64×64 gives 1×1.
 
         Raises:
             ValueError: The patch is smaller than 61×61.
         """
         self.geometry.check_covers(patches, self)
-        return (self.layers(patches), )
+        return (self.layers(patches),)

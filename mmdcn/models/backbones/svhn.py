@@ -1,5 +1,7 @@
 """The two towers of the SVHN experiment (§4.2, appendix 6.2)."""
-from typing import Iterable, NamedTuple, Optional, Tuple, Union
+
+from collections.abc import Iterable
+from typing import NamedTuple, Union
 
 import torch
 from mmcv.cnn import ConvModule
@@ -9,7 +11,7 @@ from torch import nn
 from mmdcn.models.patches.geometry import receptive_field
 from mmdcn.registry import MODELS
 
-Size = Union[int, Tuple[int, int]]
+Size = Union[int, tuple[int, int]]
 
 
 class _Conv(NamedTuple):
@@ -23,45 +25,76 @@ class _Conv(NamedTuple):
 
 POOL = 'pool'  # 2×2 maximum at stride 2
 
-COARSE = (_Conv(24, 5, 2), _Conv(48, 5, 2), _Conv(128, 5, 2), _Conv(192, (4, 5), (1, 2)),
-          _Conv(192, (1, 4)), _Conv(1024, 1), _Conv(1024, 1))
-FINE = (_Conv(48, 5, padding=2), POOL, _Conv(64, 5, padding=2), _Conv(128, 5, padding=2), POOL,
-        _Conv(160, 5, padding=2), _Conv(192, 5, padding=2), POOL,
-        *3 * (_Conv(192, 3, padding=1), ), *3 * (_Conv(1024, 1), ))
+COARSE = (
+    _Conv(24, 5, 2),
+    _Conv(48, 5, 2),
+    _Conv(128, 5, 2),
+    _Conv(192, (4, 5), (1, 2)),
+    _Conv(192, (1, 4)),
+    _Conv(1024, 1),
+    _Conv(1024, 1),
+)
+FINE = (
+    _Conv(48, 5, padding=2),
+    POOL,
+    _Conv(64, 5, padding=2),
+    _Conv(128, 5, padding=2),
+    POOL,
+    _Conv(160, 5, padding=2),
+    _Conv(192, 5, padding=2),
+    POOL,
+    *3 * (_Conv(192, 3, padding=1),),
+    *3 * (_Conv(1024, 1),),
+)
 
 
 class _Chain(BaseModule):
     """Convolutions with norm, ReLU and dropout, and poolings, one after the other."""
 
-    def __init__(self, recipe: Iterable[Union[_Conv, str]], in_channels: int, width: float,
-                 dropout: Tuple[float, float], norm_cfg: Optional[dict],
-                 init_cfg: Optional[dict]):
+    def __init__(
+        self,
+        recipe: Iterable[_Conv | str],
+        in_channels: int,
+        width: float,
+        dropout: tuple[float, float],
+        norm_cfg: dict | None,
+        init_cfg: dict | None,
+    ):
         super().__init__(init_cfg=init_cfg)
         if width <= 0:
-            raise ValueError(f'{type(self).__name__}(width=...) multiplies the filters and must be '
-                             f'positive, got {width}.')
+            raise ValueError(
+                f'{type(self).__name__}(width=...) multiplies the filters and must be '
+                f'positive, got {width}.'
+            )
         self.layers = nn.Sequential()
         for layer in recipe:
             if layer == POOL:
                 self.layers.append(nn.MaxPool2d(2))
                 continue
             filters = max(round(width * layer.filters), 1)
-            self.layers.append(ConvModule(
-                in_channels, filters, layer.kernel, layer.stride, layer.padding,
-                norm_cfg=norm_cfg))
+            self.layers.append(
+                ConvModule(
+                    in_channels,
+                    filters,
+                    layer.kernel,
+                    layer.stride,
+                    layer.padding,
+                    norm_cfg=norm_cfg,
+                )
+            )
             self.layers.append(nn.Dropout(dropout[layer.kernel == 1]))
             in_channels = filters
         self.out_channels = in_channels
         self.geometry = receptive_field(self.layers)
 
-    def forward(self, images: torch.Tensor) -> Tuple[torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
         """(N, C, H, W) -> one map (N, D, h, w) in a tuple.
 
         Raises:
             ValueError: The image is too small to leave one cell.
         """
         self.geometry.check_covers(images, self)
-        return (self.layers(images), )
+        return (self.layers(images),)
 
 
 @MODELS.register_module()
@@ -83,9 +116,15 @@ class SVHNCoarse(_Chain):
         ValueError: ``width`` is not positive.
     """
 
-    def __init__(self, *, in_channels: int = 1, width: float = 1.,
-                 dropout: Tuple[float, float] = (.2, .5),
-                 norm_cfg: Optional[dict] = dict(type='BN'), init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        width: float = 1.0,
+        dropout: tuple[float, float] = (0.2, 0.5),
+        norm_cfg: dict | None = dict(type='BN'),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(COARSE, in_channels, width, dropout, norm_cfg, init_cfg)
 
 
@@ -108,7 +147,13 @@ class SVHNFine(_Chain):
         ValueError: ``width`` is not positive.
     """
 
-    def __init__(self, *, in_channels: int = 1, width: float = 1.,
-                 dropout: Tuple[float, float] = (.2, .5),
-                 norm_cfg: Optional[dict] = dict(type='BN'), init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        in_channels: int = 1,
+        width: float = 1.0,
+        dropout: tuple[float, float] = (0.2, 0.5),
+        norm_cfg: dict | None = dict(type='BN'),
+        init_cfg: dict | None = None,
+    ):
         super().__init__(FINE, in_channels, width, dropout, norm_cfg, init_cfg)

@@ -1,4 +1,5 @@
-from typing import List, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from mmpretrain.models.classifiers import BaseClassifier
@@ -20,7 +21,7 @@ class Glance(NamedTuple):
 
     coarse: torch.Tensor  # (N, D, s1, s2)
     saliency: torch.Tensor  # (N, s1, s2)
-    entropy: Optional[torch.Tensor]  # (N,), of the coarse prediction, where it is known
+    entropy: torch.Tensor | None  # (N,), of the coarse prediction, where it is known
     cells: Cells  # (N, k), or P packed ones
     fine: torch.Tensor  # (N, k, D) or (N, k, D, h, w); of packed cells (P, ...)
     refined: torch.Tensor  # what the neck gives
@@ -61,23 +62,38 @@ class DCNClassifier(BaseClassifier):
             run to find out what it gives and failed or gave no map.
     """
 
-    def __init__(self, *, coarse: dict, fine: dict, head: dict, selector: dict,
-                 patch_extractor: dict, saliency: dict = dict(type='mmdcn.EntropyGradient'),
-                 neck: dict = dict(type='mmdcn.SwapRefine'),
-                 hint: dict = dict(type='mmdcn.HintLoss'), coarse_scale: float = 1.,
-                 fine_neck: Optional[dict] = None, train_cfg: Optional[dict] = None,
-                 data_preprocessor: Optional[dict] = None, init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        coarse: dict,
+        fine: dict,
+        head: dict,
+        selector: dict,
+        patch_extractor: dict,
+        saliency: dict = dict(type='mmdcn.EntropyGradient'),
+        neck: dict = dict(type='mmdcn.SwapRefine'),
+        hint: dict = dict(type='mmdcn.HintLoss'),
+        coarse_scale: float = 1.0,
+        fine_neck: dict | None = None,
+        train_cfg: dict | None = None,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ):
         preprocessor = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
         if train_cfg and preprocessor['type'].endswith('LateNormalization'):
-            raise ValueError('DCNClassifier(train_cfg=...) mixes images that are normalised, which '
-                             'LateNormalization leaves for later: leave one of the two out.')
+            raise ValueError(
+                'DCNClassifier(train_cfg=...) mixes images that are normalised, which '
+                'LateNormalization leaves for later: leave one of the two out.'
+            )
         if train_cfg:
             preprocessor.setdefault('batch_augments', train_cfg)
         super().__init__(init_cfg=init_cfg, data_preprocessor=preprocessor)
         if not 0 < coarse_scale <= 1:
-            raise ValueError('DCNClassifier(coarse_scale=...) is the share of an image\'s height '
-                             f'and width that the coarse tower sees, within (0, 1], got '
-                             f'{coarse_scale}.')
+            raise ValueError(
+                "DCNClassifier(coarse_scale=...) is the share of an image's height "
+                f'and width that the coarse tower sees, within (0, 1], got '
+                f'{coarse_scale}.'
+            )
         self.coarse_scale = coarse_scale
         self.coarse = _build(coarse)
         self.fine = _build(fine)
@@ -94,8 +110,9 @@ class DCNClassifier(BaseClassifier):
         self.fine_neck = None if fine_neck is None else _build(fine_neck)
         self.hint = _build(hint)
 
-    def extract_feat(self, images: torch.Tensor,
-                     data_samples: Optional[List[DataSample]] = None) -> Glance:
+    def extract_feat(
+        self, images: torch.Tensor, data_samples: list[DataSample] | None = None
+    ) -> Glance:
         """Look at (N, C, H, W) images, coarsely and then at the salient patches again.
 
         Raises:
@@ -103,19 +120,25 @@ class DCNClassifier(BaseClassifier):
             ValueError: The towers take images of other channels, or the selector gives no cells.
         """
         if self.channels not in (None, images.size(1)):
-            raise ValueError(f'This DCN takes images of {self.channels} channel(s), got '
-                             f'{images.size(1)}: change how the pipeline loads them, or the '
-                             'in_channels of both towers.')
+            raise ValueError(
+                f'This DCN takes images of {self.channels} channel(s), got '
+                f'{images.size(1)}: change how the pipeline loads them, or the '
+                'in_channels of both towers.'
+            )
         coarse = _last_map(self.coarse(self.normalize(shrink(images, self.coarse_scale))))
         measured = self.saliency(coarse, self.head, data_samples)
         if isinstance(measured, torch.Tensor) or len(measured) != 2:
-            raise TypeError(f'{type(self.saliency).__name__} must give Measured(saliency, '
-                            f'entropy=None), got {type(measured).__name__}.')
+            raise TypeError(
+                f'{type(self.saliency).__name__} must give Measured(saliency, '
+                f'entropy=None), got {type(measured).__name__}.'
+            )
         saliency, entropy = measured
         cells = self.selector(saliency, entropy)
         if isinstance(cells, torch.Tensor) and (cells.dim() != 2 or len(cells) != len(images)):
-            raise ValueError(f'{type(self.selector).__name__} must give flat cells of shape '
-                             f'({len(images)}, k) or packed ones, got {tuple(cells.shape)}.')
+            raise ValueError(
+                f'{type(self.selector).__name__} must give flat cells of shape '
+                f'({len(images)}, k) or packed ones, got {tuple(cells.shape)}.'
+            )
         patches = self.normalize(self.patch_extractor(images, cells, coarse.shape[-2:]))
         fine = by_image(self.describe(patches), cells)
         refined = self.neck(scale_gradient(coarse, 1 - self.hint.loss_weight), fine, cells)
@@ -133,8 +156,12 @@ class DCNClassifier(BaseClassifier):
             fine = _last_map(self.fine_neck(fine))
         return fine.flatten(1) if fine.shape[2:] == (1, 1) else fine
 
-    def forward(self, inputs: torch.Tensor, data_samples: Optional[List[DataSample]] = None,
-                mode: str = 'tensor') -> Union[torch.Tensor, dict, List[DataSample]]:
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        data_samples: list[DataSample] | None = None,
+        mode: str = 'tensor',
+    ) -> torch.Tensor | dict | list[DataSample]:
         """MMPretrain's entry.
 
         Args:
@@ -152,10 +179,11 @@ class DCNClassifier(BaseClassifier):
             return self.loss(inputs, data_samples)
         if mode == 'predict':
             return self.predict(inputs, data_samples)
-        raise ValueError(f"DCNClassifier knows the modes 'tensor', 'loss' and 'predict', not "
-                         f'{mode!r}.')
+        raise ValueError(
+            f"DCNClassifier knows the modes 'tensor', 'loss' and 'predict', not {mode!r}."
+        )
 
-    def loss(self, inputs: torch.Tensor, data_samples: List[DataSample]) -> dict:
+    def loss(self, inputs: torch.Tensor, data_samples: list[DataSample]) -> dict:
         """The head's loss and λ·hint (eqs. 5, 6); the hint distance and patch hit to log.
 
         The gradient that reaches the coarse tower is (1 − λ) times the head's loss's
@@ -169,13 +197,16 @@ class DCNClassifier(BaseClassifier):
         losses['hint_distance'] = distance.detach()
         if 'gt_bboxes' in data_samples[0]:
             boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
-            losses['patch_hit'] = patch_hit(
-                split_images(boxes, seen.cells), [s.gt_bboxes for s in data_samples]
-            ).nanmean().nan_to_num()  # of the images that have patches; 0 where none has
+            losses['patch_hit'] = (
+                patch_hit(split_images(boxes, seen.cells), [s.gt_bboxes for s in data_samples])
+                .nanmean()
+                .nan_to_num()
+            )  # of the images that have patches; 0 where none has
         return losses
 
-    def predict(self, inputs: torch.Tensor,
-                data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
+    def predict(
+        self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
         """The head's predictions, and where the network looked.
 
         Each sample gets, beside the head's fields, ``cells`` (k,), flat and most salient
@@ -185,8 +216,11 @@ class DCNClassifier(BaseClassifier):
         seen = self.extract_feat(inputs, data_samples)
         boxes = self.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
         data_samples = self.head.predict(seen.refined, data_samples)
-        by_sample = zip(split_images(indices(seen.cells), seen.cells),
-                        split_images(boxes, seen.cells), seen.saliency)
+        by_sample = zip(
+            split_images(indices(seen.cells), seen.cells),
+            split_images(boxes, seen.cells),
+            seen.saliency,
+        )
         for sample, fields in zip(data_samples, by_sample):
             for name, value in zip(('cells', 'patch_bboxes', 'saliency'), fields):
                 sample.set_field(value, name)
@@ -194,7 +228,6 @@ class DCNClassifier(BaseClassifier):
 
 
 class _ScaleGradient(torch.autograd.Function):
-
     @staticmethod
     def forward(ctx, tensor: torch.Tensor, factor: float) -> torch.Tensor:
         ctx.factor = factor
@@ -212,20 +245,21 @@ def scale_gradient(tensor: torch.Tensor, factor: float) -> torch.Tensor:
     return _ScaleGradient.apply(tensor, factor)
 
 
-def _build(part: Union[dict, nn.Module]) -> nn.Module:
+def _build(part: dict | nn.Module) -> nn.Module:
     return part if isinstance(part, nn.Module) else MODELS.build(part)
 
 
-def _common_channels(coarse: nn.Module, fine: nn.Module) -> Optional[int]:
+def _common_channels(coarse: nn.Module, fine: nn.Module) -> int | None:
     """Channels of the images; None where a tower without convolutions leaves that open."""
     channels = {input_channels(coarse), input_channels(fine)} - {None}
     if len(channels) > 1:
         raise ValueError(
             f'Both towers see the same image, but the coarse tower takes {input_channels(coarse)} '
-            f'channel(s) and the fine one {input_channels(fine)}: set in_channels of one of them.')
+            f'channel(s) and the fine one {input_channels(fine)}: set in_channels of one of them.'
+        )
     return next(iter(channels), None)
 
 
-def _last_map(features: Union[torch.Tensor, Sequence[torch.Tensor]]) -> torch.Tensor:
+def _last_map(features: torch.Tensor | Sequence[torch.Tensor]) -> torch.Tensor:
     """A backbone of MMPretrain gives a tuple, a plain module a tensor."""
     return features if isinstance(features, torch.Tensor) else features[-1]

@@ -1,5 +1,5 @@
+from collections.abc import Sequence
 from numbers import Number
-from typing import Optional, Sequence
 
 import torch
 from mmengine.model import stack_batch
@@ -24,11 +24,18 @@ class LateNormalization(ClsDataPreprocessor):
         num_classes: For one-hot labels.
     """
 
-    def __init__(self, *, mean: Optional[Sequence[Number]] = None,
-                 std: Optional[Sequence[Number]] = None, to_rgb: bool = False,
-                 to_onehot: bool = False, num_classes: Optional[int] = None):
-        super().__init__(mean=mean, std=std, to_rgb=to_rgb, to_onehot=to_onehot,
-                         num_classes=num_classes)
+    def __init__(
+        self,
+        *,
+        mean: Sequence[Number] | None = None,
+        std: Sequence[Number] | None = None,
+        to_rgb: bool = False,
+        to_onehot: bool = False,
+        num_classes: int | None = None,
+    ):
+        super().__init__(
+            mean=mean, std=std, to_rgb=to_rgb, to_onehot=to_onehot, num_classes=num_classes
+        )
 
     def forward(self, data: dict, training: bool = False) -> dict:
         """Stack images, zeros to the right and below of smaller ones, and prepare labels."""

@@ -1,5 +1,3 @@
-from typing import Optional, Tuple
-
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -29,13 +27,24 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of MMPretrain's ``ClsHead``.
     """
 
-    def __init__(self, *, num_classes: int, in_channels: int, mid_channels: int = 96,
-                 kernel_size: int = 4, stride: int = 2, norm_cfg: dict = dict(type='BN'),
-                 init_cfg: Optional[dict] = None, **kwargs):
-        super().__init__(num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg,
-                         **kwargs)
-        self.conv = ConvModule(in_channels, mid_channels, kernel_size, stride=stride,
-                               norm_cfg=norm_cfg)
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        mid_channels: int = 96,
+        kernel_size: int = 4,
+        stride: int = 2,
+        norm_cfg: dict = dict(type='BN'),
+        init_cfg: dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg, **kwargs
+        )
+        self.conv = ConvModule(
+            in_channels, mid_channels, kernel_size, stride=stride, norm_cfg=norm_cfg
+        )
         self.fc = nn.Linear(mid_channels, num_classes)
 
     def pre_logits(self, feats: Features) -> torch.Tensor:
@@ -53,7 +62,7 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         """
         return self._peaks(feats)[0]
 
-    def _peaks(self, feats: Features) -> Tuple[torch.Tensor, torch.Tensor]:
+    def _peaks(self, feats: Features) -> tuple[torch.Tensor, torch.Tensor]:
         """Each channel's maximum and the window where it is, both (N, mid_channels)."""
         # Of equal windows one is taken, so that the gradient has one window a channel.
         peaks, windows = F.adaptive_max_pool2d(self._responses(feats), 1, return_indices=True)
@@ -66,11 +75,13 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         if feats.size(2) < kernel[0] or feats.size(3) < kernel[1]:
             raise ValueError(
                 f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
-                f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.')
+                f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.'
+            )
         return self.conv(feats)
 
     def entropy_and_gradient_norm(
-            self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
+        self, feats: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
 
         −p (log p + H) goes back through the linear layer, and then each channel hands its share
@@ -89,8 +100,9 @@ class GlobalMaxPoolHead(GlobalPoolHead):
             peaks, windows = self._peaks(feats)
             entropy, of_peaks = self._entropy_and_gradient(peaks)
             of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
-            gradient = scatter_windows(of_windows, windows, self.conv.conv.weight,
-                                       self.conv.conv.stride, feats.shape[2:])
+            gradient = scatter_windows(
+                of_windows, windows, self.conv.conv.weight, self.conv.conv.stride, feats.shape[2:]
+            )
             return entropy, torch.linalg.vector_norm(gradient, dim=1)
 
     def class_activation(self, feats: Features) -> torch.Tensor:
@@ -116,8 +128,13 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         return F.fold(windows, feats.shape[-2:], kernel, stride=self.conv.stride).squeeze(1)
 
 
-def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.Tensor,
-                    stride: Tuple[int, int], size: Tuple[int, int]) -> torch.Tensor:
+def scatter_windows(
+    values: torch.Tensor,
+    windows: torch.Tensor,
+    weight: torch.Tensor,
+    stride: tuple[int, int],
+    size: tuple[int, int],
+) -> torch.Tensor:
     """The transposed convolution of a map that has one nonzero cell in each channel.
 
     In blocks of as many cells of a row as the stride is wide, a window covers whole blocks. With
@@ -154,7 +171,7 @@ def scatter_windows(values: torch.Tensor, windows: torch.Tensor, weight: torch.T
     return gradient.narrow(2, 0, size[1]).permute(0, 3, 1, 2)
 
 
-def scale_of_norm(conv: ConvModule) -> Optional[torch.Tensor]:
+def scale_of_norm(conv: ConvModule) -> torch.Tensor | None:
     """What a convolution's norm multiplies each channel by, 1 without; None where unknown."""
     norm = conv.norm if conv.with_norm else nn.Identity()
     if isinstance(norm, nn.Identity):  # also where it is fused into the convolution

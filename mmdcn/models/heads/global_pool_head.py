@@ -1,10 +1,10 @@
-from typing import List, Optional, Tuple, Union
+from typing import Union
 
 import torch
 from mmpretrain.models.heads import ClsHead
 from mmpretrain.structures import DataSample
 
-Features = Union[torch.Tensor, Tuple[torch.Tensor, ...]]
+Features = Union[torch.Tensor, tuple[torch.Tensor, ...]]
 
 
 class GlobalPoolHead(ClsHead):
@@ -17,8 +17,9 @@ class GlobalPoolHead(ClsHead):
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of MMPretrain's ``ClsHead``.
     """
 
-    def __init__(self, *, num_classes: int, in_channels: int, init_cfg: Optional[dict] = None,
-                 **kwargs):
+    def __init__(
+        self, *, num_classes: int, in_channels: int, init_cfg: dict | None = None, **kwargs
+    ):
         super().__init__(init_cfg=init_cfg, **kwargs)
         self.num_classes = num_classes
         self.in_channels = in_channels
@@ -31,7 +32,8 @@ class GlobalPoolHead(ClsHead):
         if feats.size(1) != self.in_channels:
             raise ValueError(
                 f'{type(self).__name__}(in_channels={self.in_channels}) got a feature map of '
-                f'{feats.size(1)} channels: set in_channels to what the tower gives.')
+                f'{feats.size(1)} channels: set in_channels to what the tower gives.'
+            )
         return feats
 
     def forward(self, feats: Features) -> torch.Tensor:
@@ -43,14 +45,14 @@ class GlobalPoolHead(ClsHead):
         log_p = self(feats).log_softmax(dim=1)
         return -(log_p.exp() * log_p).sum(dim=1)
 
-    def _entropy_and_gradient(self, pooled: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    def _entropy_and_gradient(self, pooled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of what goes into ``fc``, (N, M): the entropy (N,) and −p (log p + H) through ``fc``."""
         log_p = self.fc(pooled).log_softmax(dim=1)
         p = log_p.exp()
         entropy = -(p * log_p).sum(dim=1, keepdim=True)
         return entropy.squeeze(1), torch.mm(-p * (log_p + entropy), self.fc.weight)
 
-    def loss(self, feats: Features, data_samples: List[DataSample], **kwargs) -> dict:
+    def loss(self, feats: Features, data_samples: list[DataSample], **kwargs) -> dict:
         """Cross-entropy (eq. 5) of a feature map: -> ``dict(loss=scalar)``.
 
         Raises:
@@ -61,11 +63,12 @@ class GlobalPoolHead(ClsHead):
             self._labels_checked = True
         return super().loss(feats, data_samples, **kwargs)
 
-    def _check_labels(self, data_samples: List[DataSample]) -> None:
+    def _check_labels(self, data_samples: list[DataSample]) -> None:
         for sample in data_samples:
             for label in sample.get('gt_label', torch.empty(0)).tolist():
                 if not 0 <= label < self.num_classes:
                     raise ValueError(
                         f'{type(self).__name__}(num_classes={self.num_classes}) got the label '
                         f'{label}, which is not within 0..{self.num_classes - 1}: set '
-                        "num_classes to the dataset's number of classes.")
+                        "num_classes to the dataset's number of classes."
+                    )

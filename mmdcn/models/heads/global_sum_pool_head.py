@@ -1,5 +1,3 @@
-from typing import Optional, Tuple
-
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
@@ -34,10 +32,19 @@ class GlobalSumPoolHead(GlobalPoolHead):
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of MMPretrain's ``ClsHead``.
     """
 
-    def __init__(self, *, num_classes: int, in_channels: int, mid_channels: int = 64,
-                 norm_cfg: dict = dict(type='BN'), init_cfg: Optional[dict] = None, **kwargs):
-        super().__init__(num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg,
-                         **kwargs)
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        in_channels: int,
+        mid_channels: int = 64,
+        norm_cfg: dict = dict(type='BN'),
+        init_cfg: dict | None = None,
+        **kwargs,
+    ):
+        super().__init__(
+            num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg, **kwargs
+        )
         self.conv = ConvModule(in_channels, mid_channels, 1, norm_cfg=norm_cfg)
         self.norm = nn.LayerNorm(mid_channels)
         self.fc = nn.Linear(mid_channels, num_classes)
@@ -60,7 +67,8 @@ class GlobalSumPoolHead(GlobalPoolHead):
         return self.norm(responses.square().sum(dim=(2, 3)))
 
     def entropy_and_gradient_norm(
-            self, feats: torch.Tensor) -> Optional[Tuple[torch.Tensor, torch.Tensor]]:
+        self, feats: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
 
         −p (log p + H) goes back through the linear layer and the layer norm; each cell gets its
@@ -83,8 +91,11 @@ class GlobalSumPoolHead(GlobalPoolHead):
             of_normed = of_features * self.norm.weight
             normed = F.layer_norm(total, self.norm.normalized_shape, eps=self.norm.eps)
             spread = (total.var(dim=1, correction=0, keepdim=True) + self.norm.eps).sqrt()
-            of_total = of_normed - of_normed.mean(dim=1, keepdim=True) - normed * (
-                of_normed * normed).mean(dim=1, keepdim=True)
+            of_total = (
+                of_normed
+                - of_normed.mean(dim=1, keepdim=True)
+                - normed * (of_normed * normed).mean(dim=1, keepdim=True)
+            )
             of_responses = (2 * scale * of_total / spread)[:, :, None, None] * responses
             gradient = F.conv_transpose2d(of_responses, self.conv.conv.weight)
             return entropy, torch.linalg.vector_norm(gradient, dim=1)

@@ -1,5 +1,5 @@
 import operator
-from typing import List, NamedTuple, Optional, Tuple, Union
+from typing import NamedTuple
 
 import torch
 from mmengine.model import BaseModule
@@ -50,13 +50,20 @@ class SequenceHead(BaseModule):
         ValueError: ``pooling`` is neither, or ``window`` is no size.
     """
 
-    def __init__(self, *, in_channels: int, max_length: int = 5,
-                 window: Union[int, Tuple[int, int]] = 1, pooling: str = 'average',
-                 init_cfg: Optional[dict] = None):
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        max_length: int = 5,
+        window: int | tuple[int, int] = 1,
+        pooling: str = 'average',
+        init_cfg: dict | None = None,
+    ):
         super().__init__(init_cfg=init_cfg)
         if pooling not in POOLINGS:
-            raise ValueError(f'SequenceHead(pooling=...) must be one of {POOLINGS}, got '
-                             f'{pooling!r}.')
+            raise ValueError(
+                f'SequenceHead(pooling=...) must be one of {POOLINGS}, got {pooling!r}.'
+            )
         if min(to_pair(window)) < 1:
             raise ValueError(f'SequenceHead(window=...) is at least one cell, got {window}.')
         self.in_channels = in_channels
@@ -65,7 +72,7 @@ class SequenceHead(BaseModule):
         self.pooling = pooling
         self.classifier = _LinearAtPlaces(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
 
-    def at_each_place(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
+    def at_each_place(self, feats: torch.Tensor | tuple) -> SequenceProbabilities:
         """The distributions of each place; a backbone's tuple is taken at its last map.
 
         Raises:
@@ -77,7 +84,8 @@ class SequenceHead(BaseModule):
         if feats.size(1) != self.in_channels:
             raise ValueError(
                 f'SequenceHead(in_channels={self.in_channels}) got a feature map of '
-                f'{feats.size(1)} channels: set in_channels to what the tower gives.')
+                f'{feats.size(1)} channels: set in_channels to what the tower gives.'
+            )
         feats = self._average_windows(feats)
         logits = self.classifier(feats.flatten(2))  # (N, M·12, L)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
@@ -91,12 +99,13 @@ class SequenceHead(BaseModule):
         if any(map(operator.lt, feats.shape[-2:], self.window)):
             raise ValueError(
                 f'SequenceHead(window={self.window}) got a map of {tuple(feats.shape[-2:])} cells: '
-                'enlarge the image or patch, or set a smaller window.')
+                'enlarge the image or patch, or set a smaller window.'
+            )
         if feats.dim() == 5:
             return F.avg_pool3d(feats, (1, *self.window), stride=1)
         return F.avg_pool2d(feats, self.window, stride=1)
 
-    def probabilities(self, feats: Union[torch.Tensor, Tuple]) -> SequenceProbabilities:
+    def probabilities(self, feats: torch.Tensor | tuple) -> SequenceProbabilities:
         """The pooled distributions, (N, M) and (N, M, 11)."""
         return self._pool(self.at_each_place(feats))
 
@@ -106,18 +115,19 @@ class SequenceHead(BaseModule):
             return SequenceProbabilities(length.mean(-1), digits.mean(-1))
         return SequenceProbabilities(
             (length * inverse_entropy_weights(length, dim=1)).sum(-1),
-            (digits * inverse_entropy_weights(digits, dim=2)).sum(-1))
+            (digits * inverse_entropy_weights(digits, dim=2)).sum(-1),
+        )
 
-    def forward(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+    def forward(self, feats: torch.Tensor | tuple) -> torch.Tensor:
         """Feature map -> log-probabilities (N, 12·M): M lengths, then M times 11 digits."""
         length, digits = self.probabilities(feats)
         return _safe_log(torch.cat((length, digits.flatten(1)), dim=1))
 
-    def entropy(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+    def entropy(self, feats: torch.Tensor | tuple) -> torch.Tensor:
         """Summed entropy of the digits' distributions, the length left out (eq. 10): -> (N,)."""
         return _entropy(self.probabilities(feats).digits, dim=2).sum(1)
 
-    def entropy_and_gradient_norm(self, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    def entropy_and_gradient_norm(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
 
         v, the gradient with respect to a place's logits, is a product: through the pooling and the
@@ -150,7 +160,7 @@ class SequenceHead(BaseModule):
 
     def _norm_below(self, of_logits: torch.Tensor) -> torch.Tensor:
         """|Wᵀv| of the digits' weights: (N, 11·M, ...) -> (N, ...)."""
-        weight = self.classifier.weight[self.max_length:, :, 0].unflatten(0, (self.max_length, -1))
+        weight = self.classifier.weight[self.max_length :, :, 0].unflatten(0, (self.max_length, -1))
         # v sums to 0 over a digit's classes; what their weights share would only leave rounding.
         weight = (weight - weight.mean(1, keepdim=True)).flatten(0, 1)  # (11·M, D)
         v = of_logits.flatten(2)
@@ -167,7 +177,7 @@ class SequenceHead(BaseModule):
         padded = F.pad(of_places, (beside, beside, below, below))
         return self._average_windows(padded)  # each cell is in as many windows as it has cells
 
-    def certainty(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+    def certainty(self, feats: torch.Tensor | tuple) -> torch.Tensor:
         """How sure each place is of the digits: (N, D, h, w) -> (N, h, w).
 
         One over the summed entropy of its distributions, spread evenly over the place's cells.
@@ -178,7 +188,7 @@ class SequenceHead(BaseModule):
         certainty = entropy.clamp(min=_least_entropy(digits)).reciprocal()
         return self._spread_windows(certainty, feats).squeeze(1)
 
-    def class_activation(self, feats: Union[torch.Tensor, Tuple]) -> torch.Tensor:
+    def class_activation(self, feats: torch.Tensor | tuple) -> torch.Tensor:
         """What each place says for the predicted number's digits: (N, D, h, w) -> (N, h, w).
 
         The sum of the probabilities that they have there, spread evenly over the place's cells.
@@ -192,7 +202,7 @@ class SequenceHead(BaseModule):
         said = (said * (digits < NUM_DIGITS)).sum(dim=1, keepdim=True)
         return self._spread_windows(said, feats).squeeze(1)
 
-    def loss(self, feats: Union[torch.Tensor, Tuple], data_samples: List[DataSample]) -> dict:
+    def loss(self, feats: torch.Tensor | tuple, data_samples: list[DataSample]) -> dict:
         """−log p(S | x) of eq. 9, averaged over the images: -> ``dict(loss=scalar)``.
 
         All M digits count: those that are not there are to be told as none, which is what
@@ -206,22 +216,27 @@ class SequenceHead(BaseModule):
             ValueError: The samples have none, or of another length.
         """
         if 'gt_sequence' not in data_samples[0]:
-            raise ValueError('SequenceHead learns from gt_sequence, which the data samples lack: '
-                             "end the pipeline with dict(type='PackInputs', "
-                             "algorithm_keys=('gt_sequence', )).")
+            raise ValueError(
+                'SequenceHead learns from gt_sequence, which the data samples lack: '
+                "end the pipeline with dict(type='PackInputs', "
+                "algorithm_keys=('gt_sequence', ))."
+            )
         length, digits = self.probabilities(feats)
         truth = torch.stack([torch.as_tensor(sample.gt_sequence) for sample in data_samples])
         truth = truth.to(length.device)  # (N, 1 + M)
         if truth.size(1) != 1 + self.max_length:
-            raise ValueError(f'SequenceHead(max_length={self.max_length}) got sequences of up to '
-                             f'{truth.size(1) - 1} digits: set max_length to what the dataset '
-                             'gives.')
+            raise ValueError(
+                f'SequenceHead(max_length={self.max_length}) got sequences of up to '
+                f'{truth.size(1) - 1} digits: set max_length to what the dataset '
+                'gives.'
+            )
         log_length = _safe_log(length).gather(1, truth[:, :1]).squeeze(1)
         log_digits = _safe_log(digits).gather(2, truth[:, 1:, None]).squeeze(2)  # (N, M)
         return dict(loss=-(log_length + log_digits.sum(1)).mean())
 
-    def predict(self, feats: Union[torch.Tensor, Tuple],
-                data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
+    def predict(
+        self, feats: torch.Tensor | tuple, data_samples: list[DataSample] | None = None
+    ) -> list[DataSample]:
         """Put the most probable number on each data sample; see :func:`set_predictions`."""
         return set_predictions(self.probabilities(feats), data_samples)
 
@@ -234,7 +249,7 @@ class _LinearAtPlaces(nn.Conv1d):
 
 
 def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
-    """w of eq. 13, in which the outer sum is a misprint: over places they sum to 1.
+    """W of eq. 13, in which the outer sum is a misprint: over places they sum to 1.
 
     Args:
         p: Distributions along ``dim``, places along the last dimension.
@@ -247,7 +262,7 @@ def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
     return certainty / certainty.sum(-1, keepdim=True)
 
 
-def most_probable(p: SequenceProbabilities) -> Tuple[torch.Tensor, torch.Tensor]:
+def most_probable(p: SequenceProbabilities) -> tuple[torch.Tensor, torch.Tensor]:
     """The jointly most probable length and digits (eq. 9).
 
     Args:
@@ -263,8 +278,9 @@ def most_probable(p: SequenceProbabilities) -> Tuple[torch.Tensor, torch.Tensor]
     return torch.cat((length.unsqueeze(1), digit), dim=1), log_p
 
 
-def set_predictions(p: SequenceProbabilities,
-                    data_samples: Optional[List[DataSample]] = None) -> List[DataSample]:
+def set_predictions(
+    p: SequenceProbabilities, data_samples: list[DataSample] | None = None
+) -> list[DataSample]:
     """Write predictions into data samples.
 
     Each gets ``pred_sequence`` (1 + M,) int64, ``pred_confidence``, the sequence's
@@ -288,7 +304,7 @@ def number_of(sequence: torch.Tensor) -> str:
     length, *digits = sequence.tolist()
     if length < 0:
         return f'{"".join(map(str, digits))}…'
-    return ''.join(map(str, digits[:length + 1]))
+    return ''.join(map(str, digits[: length + 1]))
 
 
 def _safe_log(p: torch.Tensor) -> torch.Tensor:

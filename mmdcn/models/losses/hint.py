@@ -20,15 +20,16 @@ class HintLoss(nn.Module):
         ValueError: ``loss_weight`` is not within [0, 1].
     """
 
-    def __init__(self, *, loss_weight: float = 0.):
+    def __init__(self, *, loss_weight: float = 0.0):
         super().__init__()
         if not 0 <= loss_weight <= 1:
-            raise ValueError(f'HintLoss(loss_weight=...) is the λ of a convex combination and '
-                             f'must be within [0, 1], got {loss_weight}.')
+            raise ValueError(
+                f'HintLoss(loss_weight=...) is the λ of a convex combination and '
+                f'must be within [0, 1], got {loss_weight}.'
+            )
         self.loss_weight = loss_weight
 
-    def forward(self, coarse: torch.Tensor, fine: torch.Tensor,
-                cells: Cells) -> torch.Tensor:
+    def forward(self, coarse: torch.Tensor, fine: torch.Tensor, cells: Cells) -> torch.Tensor:
         """Compute the squared distance, not yet weighted.
 
         Args:
@@ -49,9 +50,11 @@ class HintLoss(nn.Module):
         if fine.size(-1) != coarse.size(1):
             if self.loss_weight == 0:  # nothing to log either
                 return coarse.new_zeros(())
-            raise ValueError(f'HintLoss compares vectors of equal channels, but the coarse tower '
-                             f'gives {coarse.size(1)} and the fine one {fine.size(-1)}: change one '
-                             'of them, or set its loss_weight to 0.')
+            raise ValueError(
+                f'HintLoss compares vectors of equal channels, but the coarse tower '
+                f'gives {coarse.size(1)} and the fine one {fine.size(-1)}: change one '
+                'of them, or set its loss_weight to 0.'
+            )
         distances = (gather_cells(coarse, cells).float() - fine).square().sum(dim=-1)
         return distances.sum() / max(distances.numel(), 1)
 

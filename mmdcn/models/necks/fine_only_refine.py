@@ -9,8 +9,7 @@ from mmdcn.registry import MODELS
 class FineOnlyRefine(nn.Module):
     """Keeps the fine vectors alone and ignores the coarse map (§4.2.2)."""
 
-    def forward(self, coarse: torch.Tensor, fine: torch.Tensor,
-                cells: Cells) -> torch.Tensor:
+    def forward(self, coarse: torch.Tensor, fine: torch.Tensor, cells: Cells) -> torch.Tensor:
         """Arrange the patches' features as a map for the head.
 
         Args:
@@ -25,11 +24,15 @@ class FineOnlyRefine(nn.Module):
             ValueError: There are no patches to read, or not as many of each image.
         """
         if isinstance(cells, PackedCells):
-            raise ValueError("FineOnlyRefine reads as many patches of each image, but the selector "
-                             'gives images budgets of their own: choose TopKSelector, or '
-                             'SwapRefine as the neck.')
+            raise ValueError(
+                'FineOnlyRefine reads as many patches of each image, but the selector '
+                'gives images budgets of their own: choose TopKSelector, or '
+                'SwapRefine as the neck.'
+            )
         if fine.size(1) == 0:
-            raise ValueError('FineOnlyRefine reads the patches alone and got none: set the '
-                             "selector's k to at least 1.")
+            raise ValueError(
+                'FineOnlyRefine reads the patches alone and got none: set the '
+                "selector's k to at least 1."
+            )
         by_channel = fine.transpose(1, 2)  # (N, D, k[, h, w])
         return by_channel.unsqueeze(3) if fine.dim() == 3 else by_channel

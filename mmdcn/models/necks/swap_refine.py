@@ -10,8 +10,7 @@ from mmdcn.registry import MODELS
 class SwapRefine(nn.Module):
     """Puts the fine vectors in place of the coarse ones, f_r (eqs. 7, 8)."""
 
-    def forward(self, coarse: torch.Tensor, fine: torch.Tensor,
-                cells: Cells) -> torch.Tensor:
+    def forward(self, coarse: torch.Tensor, fine: torch.Tensor, cells: Cells) -> torch.Tensor:
         """Refine the coarse map at the chosen cells and nowhere else.
 
         Args:
@@ -30,10 +29,12 @@ class SwapRefine(nn.Module):
             raise ValueError(
                 f'SwapRefine needs one fine vector a patch, but the fine tower leaves a '
                 f'{fine.size(-2)}×{fine.size(-1)} map of each: give the DCNClassifier a fine_neck '
-                'such as GlobalAveragePooling, or patches that the fine tower reduces to 1×1.')
+                'such as GlobalAveragePooling, or patches that the fine tower reduces to 1×1.'
+            )
         if fine.size(-1) != coarse.size(1):
             raise ValueError(
                 f'SwapRefine needs towers of equal channels, but the coarse tower gives '
                 f'{coarse.size(1)} and the fine tower {fine.size(-1)}: change one of them, or give '
-                'the DCNClassifier a fine_neck such as LinearNeck.')
+                'the DCNClassifier a fine_neck such as LinearNeck.'
+            )
         return replace_cells(coarse, cells, fine)

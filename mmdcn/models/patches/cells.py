@@ -1,5 +1,7 @@
 """Chosen cells: as many of each image, or as many as each has a budget for."""
-from typing import List, NamedTuple, Sequence, Union
+
+from collections.abc import Sequence
+from typing import NamedTuple, Union
 
 import torch
 
@@ -18,7 +20,7 @@ class PackedCells(NamedTuple):
 
     image: torch.Tensor
     cell: torch.Tensor
-    budgets: List[int]
+    budgets: list[int]
 
 
 Cells = Union[torch.Tensor, PackedCells]  # (N, k) int64 where each image has k

@@ -1,4 +1,4 @@
-from typing import Tuple, Union
+from typing import Union
 
 import torch
 from torch import nn
@@ -30,16 +30,23 @@ class PatchExtractor(nn.Module):
         ValueError: ``size`` or ``stride`` is not positive.
     """
 
-    def __init__(self, *, size: Union[int, Pair], stride: Union[Number, Tuple[Number, Number]],
-                 offset: Union[Number, Tuple[Number, Number]] = 0):
+    def __init__(
+        self,
+        *,
+        size: int | Pair,
+        stride: Number | tuple[Number, Number],
+        offset: Number | tuple[Number, Number] = 0,
+    ):
         super().__init__()
         self.size = to_pair(size)
         self.stride = to_pair(stride, (int, float))
         self.offset = to_pair(offset, (int, float))
         for option, least in (('size', 'at least 1'), ('stride', 'positive')):
             if min(getattr(self, option)) <= 0:
-                raise ValueError(f'PatchExtractor({option}=...) counts pixels and must be '
-                                 f'{least}, got {getattr(self, option)}.')
+                raise ValueError(
+                    f'PatchExtractor({option}=...) counts pixels and must be '
+                    f'{least}, got {getattr(self, option)}.'
+                )
 
     def forward(self, images: torch.Tensor, cells: Cells, grid: Pair) -> torch.Tensor:
         """Cut the patches out of the images, in one gather.
@@ -67,10 +74,12 @@ class PatchExtractor(nn.Module):
         patches = images.reshape(-1).index_select(0, pixels.flatten()).view(pixels.shape)
         return (patches * inside.unsqueeze(-3)).flatten(0, -4)
 
-    def _corners(self, cells: torch.Tensor, grid: Pair) -> Tuple[torch.Tensor, torch.Tensor]:
+    def _corners(self, cells: torch.Tensor, grid: Pair) -> tuple[torch.Tensor, torch.Tensor]:
         """Top and left pixels of the patches, int64."""
-        return (_nearest(cells // grid[1] * self.stride[0] + self.offset[0]),
-                _nearest(cells % grid[1] * self.stride[1] + self.offset[1]))
+        return (
+            _nearest(cells // grid[1] * self.stride[0] + self.offset[0]),
+            _nearest(cells % grid[1] * self.stride[1] + self.offset[1]),
+        )
 
     def boxes(self, cells: Cells, grid: Pair) -> torch.Tensor:
         """Pixel boxes of the patches.
@@ -91,7 +100,7 @@ class PatchExtractor(nn.Module):
 
 
 def _nearest(position: torch.Tensor) -> torch.Tensor:
-    return (position + .5).floor().long() if position.is_floating_point() else position
+    return (position + 0.5).floor().long() if position.is_floating_point() else position
 
 
 def gather_cells(feature_map: torch.Tensor, cells: Cells) -> torch.Tensor:
@@ -110,8 +119,7 @@ def gather_cells(feature_map: torch.Tensor, cells: Cells) -> torch.Tensor:
     return feature_map.flatten(2).gather(2, index).transpose(1, 2)
 
 
-def replace_cells(feature_map: torch.Tensor, cells: Cells,
-                  vectors: torch.Tensor) -> torch.Tensor:
+def replace_cells(feature_map: torch.Tensor, cells: Cells, vectors: torch.Tensor) -> torch.Tensor:
     """Write vectors into the chosen cells of a copy of the map.
 
     Args:

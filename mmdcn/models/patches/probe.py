@@ -1,6 +1,7 @@
 """What a tower makes of an image, found by running it."""
+
 import copy
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -18,16 +19,16 @@ class CellCentres(NamedTuple):
     Pairs are (vertical, horizontal), in pixels from the top left corner of the image.
     """
 
-    stride: Tuple[float, float]
-    first: Tuple[float, float]
+    stride: tuple[float, float]
+    first: tuple[float, float]
 
 
-def input_channels(model: nn.Module) -> Optional[int]:
+def input_channels(model: nn.Module) -> int | None:
     """Channels of the images that a model takes: of what its first convolution takes."""
     return next((part.in_channels for part in model.modules() if isinstance(part, nn.Conv2d)), None)
 
 
-def feature_shape(tower: nn.Module, size: Pair) -> Tuple[int, int, int]:
+def feature_shape(tower: nn.Module, size: Pair) -> tuple[int, int, int]:
     """Run a tower on an image of ``size`` pixels: -> (D, rows, columns) of its last map.
 
     Raises:
@@ -51,21 +52,25 @@ def cell_centres(tower: nn.Module) -> CellCentres:
     """
     geometry = getattr(tower, 'geometry', None)
     if geometry is not None:
-        return CellCentres(geometry.stride, tuple(
-            offset + size / 2 for offset, size in zip(geometry.offset, geometry.size)))
+        return CellCentres(
+            geometry.stride,
+            tuple(offset + size / 2 for offset, size in zip(geometry.offset, geometry.size)),
+        )
     trial = _stand_in(tower)
     _, rows, columns = _shape(trial, (SHORT, SHORT))
     more = (_shape(trial, (LONG, SHORT))[1] - rows, _shape(trial, (SHORT, LONG))[2] - columns)
     if min(more) < 1:
-        raise ValueError(f"{type(tower).__name__}'s map doesn't grow with the image: give the "
-                         'stride and offset of patch_extractor by hand.')
+        raise ValueError(
+            f"{type(tower).__name__}'s map doesn't grow with the image: give the "
+            'stride and offset of patch_extractor by hand.'
+        )
     stride = tuple((LONG - SHORT) / cells for cells in more)
 
     centres = [_middle_of_first_cell(_stand_in(tower, seed), stride) for seed in range(TRIALS)]
     return CellCentres(stride, tuple(sum(axis) / TRIALS for axis in zip(*centres)))
 
 
-def _middle_of_first_cell(tower: nn.Module, stride: Pair) -> Tuple[float, float]:
+def _middle_of_first_cell(tower: nn.Module, stride: Pair) -> tuple[float, float]:
     """From where a cell in the middle looks, with the weights that the tower has."""
     image = _noise(tower, (WIDE, WIDE)).requires_grad_()
     with torch.enable_grad():
@@ -73,7 +78,7 @@ def _middle_of_first_cell(tower: nn.Module, stride: Pair) -> Tuple[float, float]
         cells = [length // 2 for length in features.shape[2:]]
         vector = features[0, :, cells[0], cells[1]]
         direction = torch.randn(vector.shape, generator=_generator()).to(vector)
-        gradient, = torch.autograd.grad((vector * direction).sum(), image)
+        (gradient,) = torch.autograd.grad((vector * direction).sum(), image)
     mass = gradient[0].double().square().sum(dim=0)
     return tuple(_median(mass.sum(dim=1 - axis)) - stride[axis] * cells[axis] for axis in (0, 1))
 
@@ -82,8 +87,8 @@ def _median(mass: torch.Tensor) -> float:
     """Where half of the mass of (length, ) pixels is passed."""
     share = mass / mass.sum()
     passed = share.cumsum(dim=0)
-    pixel = int((passed < .5).sum())  # in which it is passed
-    return pixel + 1 - ((passed[pixel] - .5) / share[pixel]).item()
+    pixel = int((passed < 0.5).sum())  # in which it is passed
+    return pixel + 1 - ((passed[pixel] - 0.5) / share[pixel]).item()
 
 
 def _stand_in(tower: nn.Module, seed: int = 0) -> nn.Module:
@@ -93,13 +98,13 @@ def _stand_in(tower: nn.Module, seed: int = 0) -> nn.Module:
     for name, weight in tower.requires_grad_(False).named_parameters():
         if weight.dim() > 1:  # what a ReLU halves is doubled, so that nothing fades
             drawn = torch.randn(weight.shape, generator=generator)
-            weight.copy_(drawn * (2 / weight[0].numel()) ** .5)
+            weight.copy_(drawn * (2 / weight[0].numel()) ** 0.5)
         elif name.endswith('bias'):
             weight.zero_()
     return tower
 
 
-def _shape(tower: nn.Module, size: Pair) -> Tuple[int, int, int]:
+def _shape(tower: nn.Module, size: Pair) -> tuple[int, int, int]:
     with torch.no_grad():
         return tuple(_run(tower, _noise(tower, size)).shape[1:])
 
@@ -112,18 +117,26 @@ def _run(tower: nn.Module, image: torch.Tensor) -> torch.Tensor:
     except Exception as error:  # whatever a tower can raise
         raise ValueError(
             f'{name} was run on an image of {image.size(1)}×{size} to find out what map it gives, '
-            f'and failed: {error} Change the patches\' size, or the tower, or give the stride and '
-            'offset of patch_extractor and a fine_neck by hand.') from error
+            f"and failed: {error} Change the patches' size, or the tower, or give the stride and "
+            'offset of patch_extractor and a fine_neck by hand.'
+        ) from error
     if not isinstance(features, torch.Tensor):
         features = features[-1] if len(features) else None
     if not isinstance(features, torch.Tensor) or features.dim() != 4:
-        got = 'nothing' if features is None else (
-            f'{tuple(features.shape)}' if isinstance(features, torch.Tensor) else
-            type(features).__name__)
+        got = (
+            'nothing'
+            if features is None
+            else (
+                f'{tuple(features.shape)}'
+                if isinstance(features, torch.Tensor)
+                else type(features).__name__
+            )
+        )
         raise ValueError(
-            f"{name} must give a map (N, D, rows, columns) as its last output, got {got}: choose "
+            f'{name} must give a map (N, D, rows, columns) as its last output, got {got}: choose '
             "the backbone's option for that, such as out_type='featmap' of a transformer or "
-            'gap_before_final_norm=False of a ConvNeXt.')
+            'gap_before_final_norm=False of a ConvNeXt.'
+        )
     return features
 
 

@@ -21,8 +21,10 @@ def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
     if not torch.compiler.is_compiling():
         shorter = min(images.shape[-2:])
         if int(shorter * scale) < 1:
-            raise ValueError(f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing '
-                             f'is left at a scale of {scale}: enlarge the image.')
+            raise ValueError(
+                f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing '
+                f'is left at a scale of {scale}: enlarge the image.'
+            )
         if images.is_cuda or int(shorter * scale) == 1:
             images = images.float()
     if images.dtype != torch.uint8:

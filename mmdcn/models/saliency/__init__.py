@@ -5,5 +5,11 @@ from .inverse_entropy import InverseEntropy
 from .oracle_cells import OracleCells
 from .random_cells import RandomCells
 
-__all__ = ['ActivationNorm', 'ClassActivation', 'EntropyGradient', 'InverseEntropy', 'OracleCells',
-           'RandomCells']
+__all__ = [
+    'ActivationNorm',
+    'ClassActivation',
+    'EntropyGradient',
+    'InverseEntropy',
+    'OracleCells',
+    'RandomCells',
+]

@@ -1,5 +1,3 @@
-from typing import List, Optional
-
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -13,8 +11,9 @@ from .measured import Measured
 class ActivationNorm(nn.Module):
     """How strongly the coarse tower responds: the L2 norm of each coarse vector."""
 
-    def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> Measured:
+    def forward(
+        self, coarse: torch.Tensor, head: nn.Module, data_samples: list[DataSample] | None = None
+    ) -> Measured:
         """Compute the saliency map.
 
         Args:

@@ -1,5 +1,3 @@
-from typing import Tuple
-
 import torch
 from torch import nn
 
@@ -32,12 +30,13 @@ class EntropyGradient(HeadReading):
 
 
 def entropy_and_gradient_norm_by_autograd(
-        head: nn.Module, feats: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    head: nn.Module, feats: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """``head.entropy(feats)``, (N,), and the norm of its gradient in each cell, (N, s1, s2)."""
     with torch.inference_mode(False), torch.enable_grad():
         if feats.is_inference():  # autograd refuses these; a copy made here is none
             feats = feats.clone()
         feats = feats.detach().requires_grad_()
         entropy = head.entropy(feats)
-        gradient, = torch.autograd.grad(entropy.sum(), feats)
+        (gradient,) = torch.autograd.grad(entropy.sum(), feats)
         return entropy.detach(), torch.linalg.vector_norm(gradient, dim=1)

@@ -1,6 +1,6 @@
 from abc import abstractmethod
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator, List, Optional, Union
 
 import torch
 from mmengine.model import BaseModule
@@ -27,14 +27,15 @@ class HeadReading(BaseModule):
     question: str  # the head's method
     known_by: str  # a head that has it
 
-    def __init__(self, *, head: Optional[Union[dict, nn.Module]] = None):
+    def __init__(self, *, head: dict | nn.Module | None = None):
         super().__init__()
         self.head = MODELS.build(head) if isinstance(head, dict) else head
         if self.head is not None:
             self.head.requires_grad_(False)
 
-    def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> Measured:
+    def forward(
+        self, coarse: torch.Tensor, head: nn.Module, data_samples: list[DataSample] | None = None
+    ) -> Measured:
         """Compute the saliency map.
 
         Args:
@@ -50,11 +51,16 @@ class HeadReading(BaseModule):
         """
         head = head if self.head is None else self.head
         if not hasattr(head, self.question):
-            raise TypeError(f'{type(self).__name__} needs a head with {self.question}(feats), '
-                            f'which {type(head).__name__} lacks: use {self.known_by} or add it.')
+            raise TypeError(
+                f'{type(self).__name__} needs a head with {self.question}(feats), '
+                f'which {type(head).__name__} lacks: use {self.known_by} or add it.'
+            )
         feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
-        with evaluation_mode(head), torch.no_grad(), \
-                torch.autocast(coarse.device.type, enabled=False):
+        with (
+            evaluation_mode(head),
+            torch.no_grad(),
+            torch.autocast(coarse.device.type, enabled=False),
+        ):
             return self.ask(head, feats)
 
     @abstractmethod

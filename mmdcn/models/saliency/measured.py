@@ -1,4 +1,4 @@
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import torch
 
@@ -13,4 +13,4 @@ class Measured(NamedTuple):
     """
 
     saliency: torch.Tensor
-    entropy: Optional[torch.Tensor] = None
+    entropy: torch.Tensor | None = None

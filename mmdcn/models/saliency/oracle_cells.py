@@ -1,5 +1,3 @@
-from typing import List, Optional, Union
-
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -26,13 +24,15 @@ class OracleCells(nn.Module):
         patch_extractor: The DCN's own, config or module; says which pixels a patch covers.
     """
 
-    def __init__(self, *, patch_extractor: Union[dict, nn.Module]):
+    def __init__(self, *, patch_extractor: dict | nn.Module):
         super().__init__()
-        self.patch_extractor = (MODELS.build(patch_extractor) if isinstance(patch_extractor, dict)
-                                else patch_extractor)
+        self.patch_extractor = (
+            MODELS.build(patch_extractor) if isinstance(patch_extractor, dict) else patch_extractor
+        )
 
-    def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> Measured:
+    def forward(
+        self, coarse: torch.Tensor, head: nn.Module, data_samples: list[DataSample] | None = None
+    ) -> Measured:
         """Compute the saliency map.
 
         Args:
@@ -51,7 +51,8 @@ class OracleCells(nn.Module):
             raise ValueError(
                 'OracleCells looks where the true boxes are, but got data samples without '
                 "gt_bboxes: pack them with PackInputs(algorithm_keys=('gt_bboxes', )) and pass "
-                'data_samples to the model, or choose another saliency.')
+                'data_samples to the model, or choose another saliency.'
+            )
         # An object of padding has no area and is covered by nothing.
         objects = pad_sequence([sample.gt_bboxes for sample in data_samples], batch_first=True)
         objects = objects.to(coarse.device, torch.float32)  # (N, M, 4)

@@ -1,5 +1,3 @@
-from typing import List, Optional
-
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -16,8 +14,9 @@ class RandomCells(nn.Module):
     Drawn from torch's global generator, so ``torch.manual_seed`` repeats them.
     """
 
-    def forward(self, coarse: torch.Tensor, head: nn.Module,
-                data_samples: Optional[List[DataSample]] = None) -> Measured:
+    def forward(
+        self, coarse: torch.Tensor, head: nn.Module, data_samples: list[DataSample] | None = None
+    ) -> Measured:
         """Draw a saliency map.
 
         Args:

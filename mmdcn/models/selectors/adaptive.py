@@ -1,7 +1,7 @@
 """Budgets that depend on the image."""
+
 import math
 from abc import ABC, abstractmethod
-from typing import Optional
 
 import torch
 
@@ -14,8 +14,7 @@ from .top_k import TopKSelector
 class AdaptiveSelector(TopKSelector, ABC):
     """Chooses the cells of highest saliency, of each image as many as its budget allows."""
 
-    def forward(self, saliency: torch.Tensor,
-                entropy: Optional[torch.Tensor] = None) -> PackedCells:
+    def forward(self, saliency: torch.Tensor, entropy: torch.Tensor | None = None) -> PackedCells:
         """Choose cells.
 
         Args:
@@ -29,7 +28,7 @@ class AdaptiveSelector(TopKSelector, ABC):
         return pack(ranked, self.budgets(saliency, entropy).clamp(max=ranked.size(1)))
 
     @abstractmethod
-    def budgets(self, saliency: torch.Tensor, entropy: Optional[torch.Tensor]) -> torch.Tensor:
+    def budgets(self, saliency: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
         """Patches of each image, (N,) int64; more than k count as k."""
 
 
@@ -55,40 +54,45 @@ class EntropySelector(AdaptiveSelector):
             ``threshold`` above 0.
     """
 
-    def __init__(self, *, k: int, threshold: float, full_threshold: Optional[float] = None):
+    def __init__(self, *, k: int, threshold: float, full_threshold: float | None = None):
         super().__init__(k=k)
         if threshold < 0:
-            raise ValueError(f'EntropySelector(threshold=...) is an entropy in nats and must be at '
-                             f'least 0, got {threshold}.')
+            raise ValueError(
+                f'EntropySelector(threshold=...) is an entropy in nats and must be at '
+                f'least 0, got {threshold}.'
+            )
         if full_threshold is not None and not 0 < threshold < full_threshold:
             raise ValueError(
                 'EntropySelector(full_threshold=...) must be above the threshold and that above 0, '
                 f'got threshold={threshold} and full_threshold={full_threshold}: leave '
-                'full_threshold out to give all k patches from the threshold on.')
+                'full_threshold out to give all k patches from the threshold on.'
+            )
         self.threshold = threshold
         self.full_threshold = full_threshold
 
-    def forward(self, saliency: torch.Tensor,
-                entropy: Optional[torch.Tensor] = None) -> PackedCells:
+    def forward(self, saliency: torch.Tensor, entropy: torch.Tensor | None = None) -> PackedCells:
         image, cell, budgets = super().forward(saliency, entropy)
         if self.training and len(cell) == 1:
             return PackedCells(image[:0], cell[:0], [0] * len(budgets))
         return PackedCells(image, cell, budgets)
 
-    def budgets(self, saliency: torch.Tensor, entropy: Optional[torch.Tensor]) -> torch.Tensor:
+    def budgets(self, saliency: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
         """Patches of each image, (N,) int64.
 
         Raises:
             TypeError: The saliency hands no entropy along.
         """
         if entropy is None:
-            raise TypeError('EntropySelector needs the entropy of the coarse prediction, which the '
-                            'saliency does not work out: use EntropyGradient.')
+            raise TypeError(
+                'EntropySelector needs the entropy of the coarse prediction, which the '
+                'saliency does not work out: use EntropyGradient.'
+            )
         if self.full_threshold is None:
             return self.k * (entropy > self.threshold).long()
         # Rounding can leave a sure prediction an entropy just below 0.
-        grown = ((entropy.clamp(min=0) / self.threshold).log()
-                 / math.log(self.full_threshold / self.threshold))
+        grown = (entropy.clamp(min=0) / self.threshold).log() / math.log(
+            self.full_threshold / self.threshold
+        )
         return (self.k * grown.clamp(0, 1)).ceil().long()
 
     def extra_repr(self) -> str:
@@ -114,14 +118,18 @@ class MassSelector(AdaptiveSelector):
     def __init__(self, *, k: int, share: float):
         super().__init__(k=k)
         if k == 0:
-            raise ValueError('MassSelector(k=...) takes one patch of each image at least, got 0: '
-                             "set the selector's k to 1 or more.")
+            raise ValueError(
+                'MassSelector(k=...) takes one patch of each image at least, got 0: '
+                "set the selector's k to 1 or more."
+            )
         if not 0 < share <= 1:
-            raise ValueError(f'MassSelector(share=...) is a share of the saliency and must be '
-                             f'within (0, 1], got {share}.')
+            raise ValueError(
+                f'MassSelector(share=...) is a share of the saliency and must be '
+                f'within (0, 1], got {share}.'
+            )
         self.share = share
 
-    def budgets(self, saliency: torch.Tensor, entropy: Optional[torch.Tensor]) -> torch.Tensor:
+    def budgets(self, saliency: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
         """Patches of each image, (N,) int64."""
         flat = saliency.flatten(1)
         wanted = self.share * flat.sum(dim=1, keepdim=True)

@@ -1,5 +1,4 @@
 import logging
-from typing import Optional
 
 import torch
 from mmengine.logging import print_log
@@ -25,21 +24,28 @@ class TopKSelector(nn.Module):
         super().__init__()
         name = type(self).__name__
         if not isinstance(k, int) or isinstance(k, bool):
-            raise TypeError(f'{name}(k=...) counts patches and must be an integer, got '
-                            f"{k!r}: set the selector's k to a whole number such as 8.")
+            raise TypeError(
+                f'{name}(k=...) counts patches and must be an integer, got '
+                f"{k!r}: set the selector's k to a whole number such as 8."
+            )
         if k < 0:
-            raise ValueError(f'{name}(k=...) counts patches and must be at least 0, got {k}: '
-                             "set the selector's k to 0 for the coarse model, or to more.")
+            raise ValueError(
+                f'{name}(k=...) counts patches and must be at least 0, got {k}: '
+                "set the selector's k to 0 for the coarse model, or to more."
+            )
         self.k = k
         self._said_all = False
 
-    def forward(self, saliency: torch.Tensor,
-                entropy: Optional[torch.Tensor] = None) -> torch.Tensor:
+    def forward(self, saliency: torch.Tensor, entropy: torch.Tensor | None = None) -> torch.Tensor:
         """(N, s1, s2) -> flat row-major cells (N, k) int64, highest saliency first."""
         flat = saliency.flatten(1)
         if not (torch.compiler.is_compiling() or self._said_all) and self.k > flat.size(1):
-            print_log(f'{type(self).__name__}(k={self.k}): the coarse map has {flat.size(1)} cells '
-                      'only; all are taken.', logger='current', level=logging.WARNING)
+            print_log(
+                f'{type(self).__name__}(k={self.k}): the coarse map has {flat.size(1)} cells '
+                'only; all are taken.',
+                logger='current',
+                level=logging.WARNING,
+            )
             self._said_all = True
         return flat.topk(torch.sym_min(self.k, flat.size(1)), dim=1).indices
 

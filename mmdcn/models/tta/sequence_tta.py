@@ -1,4 +1,4 @@
-from typing import List, Sequence
+from collections.abc import Sequence
 
 import torch
 from mmengine.model import BaseTTAModel
@@ -16,11 +16,16 @@ class AverageSequenceTTA(BaseTTAModel):
     ``SequenceHead``.
     """
 
-    def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> List[DataSample]:
+    def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> list[DataSample]:
         """One list of data samples an image, one data sample a view -> one an image."""
         length, digits = (
-            torch.stack([torch.stack([view.get(field) for view in views]).mean(0)
-                         for views in data_samples_list])
-            for field in ('pred_length', 'pred_digits'))
+            torch.stack(
+                [
+                    torch.stack([view.get(field) for view in views]).mean(0)
+                    for views in data_samples_list
+                ]
+            )
+            for field in ('pred_length', 'pred_digits')
+        )
         merged = [views[0].new() for views in data_samples_list]
         return set_predictions(SequenceProbabilities(length, digits), merged)
