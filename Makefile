@@ -16,14 +16,14 @@ PY_TIMED := GOMP_SPINCOUNT=10000 $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data quickstart street-numbers test matrix demo demo-test clean
+.PHONY: help setup data quickstart street-numbers lint check test docs matrix demo demo-test clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.complete  ## make .venv with everything that mmdcn needs
 
-.venv/.complete: $(REQUIREMENTS) setup.py
+.venv/.complete: $(REQUIREMENTS) pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
 	$(PY) -m uv pip install --python $(PY) $(addprefix -r ,$(REQUIREMENTS)) -e .
@@ -44,10 +44,10 @@ $(QUICK)/.trained: | data
 	touch $@
 
 street-numbers: $(STREET_TOWERS)  ## train small towers on synthetic house numbers, print Table 2
-	$(PY_BUSY) tools/analysis_tools/table2.py street-numbers --width w25
+	SVHN_ROOT=$(STREET) $(PY_BUSY) tools/analysis_tools/table2.py --width w25
 
 work_dirs/%_street-numbers/.trained: | street-number-images
-	$(PY_BUSY) tools/train.py configs/dcn/$*_street-numbers.py --resume
+	SVHN_ROOT=$(STREET) $(PY_BUSY) tools/train.py configs/dcn/$*_svhn.py --resume
 	touch $@
 
 .PHONY: street-number-images
@@ -56,8 +56,22 @@ street-number-images: setup
 
 # A process a CPU, each with one thread: small operators gain nothing from more. A file's tests
 # stay in one process, which makes what they share once.
-test: data  ## pass the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest tests -n auto --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest tests -n auto --dist loadfile --durations=20
+
+lint: setup  ## style, docstrings and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+check: lint data  ## what one runs while writing: lint, types, unit tests
+	$(PYTEST) -m 'not integration'
+
+test: lint data  ## pass all tests
+	$(PYTEST)
+
+docs: setup  ## build the site into build/site
+	rm -rf docs/api
+	$(PY) -m sphinx -q -W --keep-going -c docs . build/site
 
 # Other versions of Python and of OpenMMLab's packages.
 matrix-%: VERSION = $*

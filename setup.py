@@ -1,7 +1,9 @@
+"""Put what MIM wants into the package; the rest is in pyproject.toml."""
+
 import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent.resolve()
@@ -11,9 +13,10 @@ MIM_SUFFIXES = ('.png', '.pth', '.py', '.sh', '.yml')
 
 
 class BuildWithMim(build_py):
-    """Builds the package with copies, or for an editable install with links, of what is in MIM."""
+    """Build the package with copies, or for an editable install with links, of what is in MIM."""
 
     def run(self) -> None:
+        """Build into ``build_lib``, or link for an editable install."""
         if self.editable_mode:
             super().run()
             link_mim(ROOT / 'mmdcn' / '.mim')
@@ -25,6 +28,7 @@ class BuildWithMim(build_py):
 
 
 def link_mim(folder: Path) -> None:
+    """Link what MIM wants into the folder."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name in MIM:
@@ -32,6 +36,7 @@ def link_mim(folder: Path) -> None:
 
 
 def copy_mim(folder: Path) -> None:
+    """Copy what MIM wants into the folder."""
     for name in MIM:
         for path in [ROOT / name, *(ROOT / name).rglob('*')]:
             if path.suffix in MIM_SUFFIXES and path.is_file():
@@ -40,30 +45,4 @@ def copy_mim(folder: Path) -> None:
                 shutil.copy(path, target)
 
 
-def requirements(name: str) -> list:
-    lines = (ROOT / 'requirements' / f'{name}.txt').read_text().splitlines()
-    wanted = (line.partition('#')[0].strip() for line in lines)
-    return [line for line in wanted if line]
-
-
-version = {}
-exec((ROOT / 'mmdcn' / 'version.py').read_text(), version)
-
-setup(
-    name='mmdcn',
-    version=version['__version__'],
-    description='Dynamic Capacity Networks for MMPretrain',
-    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
-    long_description_content_type='text/markdown',
-    packages=find_packages(include=['mmdcn', 'mmdcn.*']),
-    cmdclass=dict(build_py=BuildWithMim),
-    python_requires='>=3.10',
-    # MMEngine, MMCV and MMPretrain stand in mminstall.txt alone, as everywhere in OpenMMLab:
-    # naming mmcv-lite here would overwrite the mmcv that a user has.
-    install_requires=requirements('runtime'),
-    extras_require={
-        'tests': requirements('tests') + requirements('optional'),
-        'optional': requirements('optional'),
-        'mim': requirements('mminstall'),
-    },
-)
+setup(cmdclass=dict(build_py=BuildWithMim))

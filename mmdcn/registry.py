@@ -1,8 +1,8 @@
 """Registries of mmdcn: one child for each registry of MMPretrain, scope ``mmdcn``.
 
-A part that is not found here is looked for in MMPretrain and then in MMEngine, so under
-``default_scope = 'mmdcn'`` a config says ``ResNet`` or ``Accuracy`` without a prefix. From
-any other scope ``type='mmdcn.DCNClassifier'`` works with nothing imported by hand.
+A type that is not registered here is searched in MMPretrain and then in MMEngine. So with
+``default_scope = 'mmdcn'``, a config can say ``ResNet`` or ``Accuracy`` without a prefix. In any
+other scope, ``type='mmdcn.DCNClassifier'`` works without an import by hand.
 """
 
 from mmengine.registry import Registry

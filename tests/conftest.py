@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,27 @@ import torch
 from mmengine.registry import init_default_scope
 
 ROOT = Path(__file__).parents[1]
+os.environ.pop('SVHN_ROOT', None)  # configs read it; tests have images of their own
+
+# What trains, exports, compiles, builds or starts programs; `make check` leaves it out.
+INTEGRATION = (
+    'apis/test_inferencer_fuzz.py',
+    'deployment/',
+    'docs/',
+    'models/test_any_backbone.py',
+    'models/test_compile.py',
+    'test_configs.py',
+    'test_packaging.py',
+    'test_readme.py',
+    'tools/',
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        where = item.path.relative_to(ROOT / 'tests').as_posix()
+        if where.startswith(INTEGRATION):
+            item.add_marker(pytest.mark.integration)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
-"""Finds every config by itself and runs what it describes."""
+"""Finds every config by itself and runs what it describes, as small as that shows it."""
 
+import copy
+from collections.abc import Callable, Hashable
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,17 +14,31 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, save_checkpoint
 
 from mmdcn.models.heads.global_pool_head import GlobalPoolHead
-from mmdcn.models.selectors.adaptive import AdaptiveSelector
 from mmdcn.registry import DATASETS
 from mmdcn.utils.build import build_model
+from mmdcn.utils.checkpoint import Checkpoint, config_of
 
 from .conftest import ROOT
 from .registered import CONFIGS, components, types_in
 
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-FEW_PATCHES = 8  # all patches of an image are too many for a test
-SMALL_CANVAS = 256  # pixels; so are all pixels of a megapixel image
+SMALL_CANVAS = 192  # pixels
+SMALL_WIDTH = 1 / 16  # of SVHN's towers
 IMAGES = 2  # of each subset
+READ = {path: Config.fromfile(path) for path in CONFIGS}
+
+
+def distinct(key: Callable[[Config], Hashable]) -> list[Path]:
+    """Find one config of those that have the same key."""
+    return list({key(cfg): path for path, cfg in reversed(READ.items())}.values())
+
+
+def schedule(cfg: Config) -> Hashable:
+    return repr((cfg.train_cfg, cfg.optim_wrapper, cfg.param_scheduler))
+
+
+def parts(cfg: Config) -> Hashable:
+    return frozenset(types_in(cfg.model))
 
 
 @pytest.fixture(scope='session')
@@ -37,15 +53,27 @@ def checkpoints(tmp_path_factory):
 
     def make(path: str) -> str:
         if path not in made:
-            stem = Path(path).parent.name
-            (origin,) = [config for config in CONFIGS if config.stem == stem]
-            cfg = Config.fromfile(origin)
-            assert Path(path) == Path('work_dirs', stem, f'epoch_{cfg.train_cfg.max_epochs}.pth')
-            made[path] = str(folder / f'{stem}.pth')
+            work_dir = Path(path).parent
+            (cfg,) = [cfg for cfg in READ.values() if cfg.get('work_dir') == str(work_dir)]
+            assert Path(path).name == f'epoch_{cfg.train_cfg.max_epochs}.pth'
+            cfg = copy.deepcopy(cfg)
+            slim(cfg.model)
+            made[path] = str(folder / f'{work_dir.name}.pth')
             save_checkpoint(dict(state_dict=build_model(cfg).state_dict()), made[path])
         return made[path]
 
     return make
+
+
+def slim(part):
+    """Narrow SVHN's towers and the heads that read them, wherever they are inside of a config."""
+    for value in [part, *part.values()]:
+        if isinstance(value, dict) and 'width' in value:
+            value.width = SMALL_WIDTH
+        if isinstance(value, dict) and value.get('in_channels') in (256, 1024):
+            value.in_channels = int(1024 * SMALL_WIDTH)
+        if isinstance(value, dict) and value is not part:
+            slim(value)
 
 
 def redirect(part, checkpoints):
@@ -58,7 +86,7 @@ def redirect(part, checkpoints):
 
 
 def load(path, data_roots, checkpoints) -> Config:
-    cfg = Config.fromfile(path)
+    cfg = copy.deepcopy(READ[path])
     for loader in LOADERS:
         dataset = cfg[loader].dataset
         dataset.data_root = data_roots[dataset.type]
@@ -67,9 +95,8 @@ def load(path, data_roots, checkpoints) -> Config:
             dataset.val_size = IMAGES
         if dataset.type == 'MegapixelMNIST':
             dataset.canvas_size = SMALL_CANVAS
+    slim(cfg.model)
     redirect(cfg.model, checkpoints)
-    if 'selector' in cfg.model:
-        cfg.model.selector.k = min(cfg.model.selector.k, FEW_PATCHES * 3)
     return cfg
 
 
@@ -111,7 +138,7 @@ def test_a_config_gives_losses_and_predictions_on_its_own_data(path, data_roots,
         assert all(0 <= value <= 100 for value in evaluator.evaluate(IMAGES).values())
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', distinct(parts), ids=lambda path: path.stem)
 def test_a_config_runs_on_a_device_that_is_not_the_cpu(path, data_roots, checkpoints, monkeypatch):
     """On ``meta``, which as a GPU refuses tensors of the CPU, and has no values to wait for."""
     waited, tolist = [], torch.Tensor.tolist
@@ -139,14 +166,18 @@ def test_a_config_runs_on_a_device_that_is_not_the_cpu(path, data_roots, checkpo
             sum(value for name, value in found.items() if 'loss' in name).backward()
             assert all(weight.grad.is_meta for weight in model.parameters() if weight.requires_grad)
         # A budget that depends on the image is the one thing that has to be known.
-        adaptive = isinstance(getattr(model, 'selector', None), AdaptiveSelector)
+        adaptive = getattr(getattr(model, 'selector', None), 'adaptive', False)
         assert [values.shape for values in waited] == [(len(batch['inputs']),)] * adaptive
         waited.clear()
 
 
 @pytest.mark.parametrize(
     'path',
-    [path for path in CONFIGS if 'tta_model' in Config.fromfile(path)],
+    [
+        path
+        for path in distinct(lambda cfg: (parts(cfg), 'tta_model' in cfg))
+        if 'tta_model' in READ[path]
+    ],
     ids=lambda path: path.stem,
 )
 def test_a_config_averages_over_its_views_of_an_image(path, data_roots, checkpoints):
@@ -161,11 +192,11 @@ def test_a_config_averages_over_its_views_of_an_image(path, data_roots, checkpoi
         with torch.no_grad():
             views = default_collate(samples)
             evaluator.process(data_samples=model.test_step(views))
-        assert len(views['inputs']) == int(path.stem.split('scales')[0][-1])
+        assert len(views['inputs']) == 3
     assert all(0 <= value <= 100 for value in evaluator.evaluate(IMAGES).values())
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', distinct(schedule), ids=lambda path: path.stem)
 def test_a_config_makes_a_runner_with_a_whole_schedule(
     path, data_roots, checkpoints, tmp_path, monkeypatch
 ):
@@ -194,7 +225,7 @@ def test_a_config_makes_a_runner_with_a_whole_schedule(
 
 @pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_a_config_trains_on_train_chooses_on_val_and_tests_on_test(path):
-    cfg = Config.fromfile(path)
+    cfg = READ[path]
     assert cfg.default_scope == 'mmdcn'
     train, val, test = (cfg[loader].dataset for loader in LOADERS)
     if 'MNIST' in train.type:
@@ -205,10 +236,50 @@ def test_a_config_trains_on_train_chooses_on_val_and_tests_on_test(path):
     assert test.get('test_mode', False) or 'MNIST' in train.type
 
 
+@pytest.mark.parametrize(
+    'root, name, val_size',
+    [
+        (None, 'svhn', 5000),
+        ('data/street-numbers', 'street-numbers', 1000),
+        ('/a/own/', 'own', 5000),
+    ],
+)
+def test_svhn_and_its_twin_share_configs_and_no_runs(monkeypatch, root, name, val_size):
+    monkeypatch.delenv('SVHN_ROOT', raising=False)
+    if root:
+        monkeypatch.setenv('SVHN_ROOT', root)
+    paths = [path for path in CONFIGS if path.stem.endswith('_svhn')]
+    assert len(paths) == 9
+    for path in paths:
+        cfg = Config.fromfile(path)
+        assert cfg.work_dir == f'work_dirs/{path.stem.removesuffix("svhn")}{name}'
+        datasets = [cfg[loader].dataset for loader in LOADERS]
+        assert {dataset.data_root for dataset in datasets} == {root or 'data/svhn'}
+        assert [dataset.get('val_size') for dataset in datasets] == [val_size, val_size, None]
+        assert all(
+            Path(named).parent.name.endswith(f'_{name}') for named in named_weights(cfg.model)
+        )
+        # A checkpoint's meta holds what the environment said when it was trained.
+        monkeypatch.setenv('SVHN_ROOT', 'data/later')
+        kept = config_of(Checkpoint(Path('epoch_1.pth'), {}, dict(cfg=cfg.dump())))
+        assert kept.to_dict() == cfg.to_dict()
+        monkeypatch.setenv('SVHN_ROOT', root) if root else monkeypatch.delenv('SVHN_ROOT')
+
+
+def named_weights(part):
+    """The checkpoints that ``init_cfg`` names inside of a config."""
+    for key, value in part.items():
+        if key == 'init_cfg' and value:
+            yield value.checkpoint
+        elif isinstance(value, dict):
+            yield from named_weights(value)
+
+
 def test_every_registered_component_runs_in_a_config():
-    used = {name for path in CONFIGS for name in types_in(Config.fromfile(path))}
+    used = {name for cfg in READ.values() for name in types_in(cfg)}
     by_amp = {'CPUAmpOptimWrapper'}  # tools/train.py --amp, in tests/tools/test_train.py
-    assert components() and set(components()) <= used | by_amp
+    adapters = {'MapHead'}  # for heads of MMPretrain, in tests/models
+    assert components() and set(components()) <= used | by_amp | adapters
 
 
 def test_configs_lie_where_their_readme_is():

@@ -66,7 +66,7 @@ def tracked(suffixes: tuple, *folders: str) -> set:
 def test_a_wheel_holds_the_package_and_what_mim_wants_and_no_more(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if '.dist-info/' not in name}
-    modules = {name for name in tracked(('.py',), 'mmdcn') if '/.mim/' not in name}
+    modules = {name for name in tracked(('.py', '.typed'), 'mmdcn') if '/.mim/' not in name}
     mim = tracked(('.png', '.py', '.yml', '.sh', '.pth'), 'configs', 'tools', 'checkpoints', 'demo')
     assert names == modules | {f'mmdcn/.mim/{name}' for name in {*mim, 'model-index.yml'}}
 

@@ -10,7 +10,6 @@ from mmdcn import get_model
 from mmdcn.registry import MODELS
 
 from .conftest import ROOT
-from .tools.running import run_python
 
 README = (ROOT / 'README.md').read_text(encoding='utf-8')
 BLOCKS = re.findall(r'<!-- run by tests/test_readme.py -->\n```python\n(.*?)```', README, re.DOTALL)
@@ -29,7 +28,7 @@ def test_two_backbones_of_mmpretrain_make_a_dcn_of_a_megapixel_image(tmp_path):
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         dcn = MODELS.build(cfg.model).eval()
     # The stride is MobileNet's 32 pixels of the small image.
-    assert dcn.patch_extractor.stride == (128, 128)
+    assert dcn.grid.stride == (128, 128)
     with torch.no_grad():
         (sample,) = dcn.predict(torch.rand(1, 3, 1000, 1500))
     assert sample.saliency.shape == (8, 12) and sample.patch_bboxes.shape == (10, 4)
@@ -41,25 +40,8 @@ def test_the_prediction_is_what_the_comments_say(monkeypatch):
     exec(block('DCNInferencer'), names)
     result = names['result']
     assert f'{result["pred_label"]}, {result["pred_score"]:.3f}' == '7, 1.000'
-    assert result['patch_bboxes'].shape == (8, 4) and result['saliency'].shape == (23, 23)
+    assert result['patch_bboxes'].shape == (8, 4)
     assert result['cost']['total'] == 19330860
-
-
-def test_the_config_trains_a_model_of_mmpretrain_with_parts_of_mmdcn(tmp_path, mnist_root):
-    config, work_dir = tmp_path / 'config.py', tmp_path / 'work'
-    config.write_text(block('ResNet_CIFAR'))
-    assert Config.fromfile(config).default_scope == 'mmpretrain'
-    printed = run_python(
-        'tools/train.py',
-        config,
-        '--work-dir',
-        work_dir,
-        '--cfg-options',
-        f'train_dataloader.dataset.data_root={mnist_root}',
-        'train_dataloader.dataset.indices=64',
-    )
-    assert 'Epoch(train) [1][2/2]' in printed
-    assert (work_dir / 'epoch_1.pth').is_file()
 
 
 def test_any_two_backbones_make_a_dcn(tmp_path):
@@ -70,18 +52,12 @@ def test_any_two_backbones_make_a_dcn(tmp_path):
     assert sample.patch_bboxes.shape == (10, 4) and sample.pred_score.shape == (10,)
 
 
-def test_the_saliency_example_runs_and_its_shapes_are_those_in_the_comments():
-    names = {}
-    exec(block('EntropyGradient'), names)
-    assert names['saliency'].shape == (2, 14, 14)
-    assert names['cells'].shape == (2, 5)
-
-
 def test_every_path_and_make_target_that_a_page_names_exists():
     makefile = (ROOT / 'Makefile').read_text()
     for page in [
         ROOT / 'README.md',
         *ROOT.glob('results/README.md'),
+        *ROOT.glob('docs/*.md'),
         *(ROOT / 'configs').glob('*/README.md'),
     ]:
         text = page.read_text(encoding='utf-8')
@@ -90,5 +66,5 @@ def test_every_path_and_make_target_that_a_page_names_exists():
             assert f'\n{name}:' in makefile, name
         for path in re.findall(r'(?:tools|tests|configs)/[\w/.-]+\.(?:py|sh|md)', text):
             assert (ROOT / path).is_file(), path
-        for link in re.findall(r'\]\((?!http)([^)]+)\)', text):
+        for link in re.findall(r'\]\((?!http)([^)#]+)', text):
             assert (page.parent / link).exists(), link

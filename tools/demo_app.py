@@ -1,15 +1,18 @@
-"""A page that shows where a DCN looks: change its budget and see what it finds and what it costs.
+"""Serve a page that shows where a DCN looks, what it predicts and what it costs for any budget.
 
     python tools/demo_app.py                       # a small trained DCN on Cluttered MNIST
     python tools/demo_app.py MODEL --port 8000     # name, config or checkpoint of a DCN
 
-Upload an image, draw a digit or take one of the test images. The page is served to this machine
-alone, from this machine alone.
+Upload an image, draw a digit or take one of the test images. Only this machine can open the page,
+and the page loads nothing from other machines.
 """
 
 import argparse
 import os
+import sys
 import time
+from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,14 +22,18 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from mmdcn.apis import DCNInferencer
-from mmdcn.models import DCNClassifier, EntropyGradient, EntropySelector, MassSelector, TopKSelector
-from mmdcn.models.patches.probe import input_channels
+from mmdcn.deployment import optimize_for_inference
+from mmdcn.models import DCNClassifier, EntropySelector, MassSelector, TopKSelector
+from mmdcn.models.fitting import input_channels
 from mmdcn.utils.build import build_dataset
-from mmdcn.utils.inference import optimize_for_inference
 from mmdcn.visualization.patches import draw_patches, label_of
 from mmdcn.visualization.pictures import to_array
 
-os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # read when it is imported
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.command_line import errors_as_messages
+
+os.environ['GRADIO_ANALYTICS_ENABLED'] = 'False'  # gradio reads it on import
 try:
     import gradio as gr
 except ModuleNotFoundError as error:
@@ -38,17 +45,17 @@ except ModuleNotFoundError as error:
     ) from error
 
 MOST_PATCHES = 24
-FULL = 50  # times the threshold: the entropy from which an image gets all k, as in budget_curve.py
-ROUNDS = 5  # that are timed
-CANVAS = 400  # pixels of the drawing board, which become BOARD
+FULL = 50  # full_threshold / threshold of EntropySelector, as in budget_curve.py
+ROUNDS = 5  # timed rounds
+CANVAS = 400  # pixels of the drawing board on the page, shrunk to BOARD
 BOARD = 100
-INK = 64  # grey value of a stroke at least; what the browser sends of plain black is near 0
+INK = 64  # lowest grey value of a stroke; the browser's black is near 0, not always 0
 NOTHING = 'Nothing to look at yet: upload or draw an image.'
 FIXED, ENTROPY, MASS = 'the same for every image', 'by uncertainty', 'by share of the saliency'
 
 
 class Answer(NamedTuple):
-    """What the page shows of an image."""
+    """The content that the page shows for an image."""
 
     picture: np.ndarray  # (H, W, 3) uint8 RGB
     labels: dict[str, float]  # class or number -> probability
@@ -59,18 +66,18 @@ class Answer(NamedTuple):
 
 
 class Explorer:
-    """One DCN, asked with budgets that change.
+    """Runs one DCN with different budgets.
 
     Args:
-        inferencer: Of a ``DCNClassifier``.
+        inferencer: Inferencer of a ``DCNClassifier``.
 
     Raises:
-        ValueError: Its model is another.
+        ValueError: The inferencer has another model.
     """
 
     def __init__(self, inferencer: DCNInferencer):
         self.model = inferencer.model
-        if not isinstance(self.model, DCNClassifier):
+        if not hasattr(self.model, 'selector'):
             raise ValueError(
                 f'The page shows where a DCN looks; this {type(self.model).__name__} '
                 'chooses no patches.'
@@ -78,7 +85,7 @@ class Explorer:
         optimize_for_inference(self.model)
         self.grey = input_channels(self.model) == 1
         self.budgets = [FIXED, MASS]
-        if isinstance(self.model.saliency, EntropyGradient):
+        if self.model.saliency.gives_entropy:
             self.budgets.insert(1, ENTROPY)
 
     def __call__(
@@ -89,12 +96,12 @@ class Explorer:
         Args:
             image: (H, W) uint8 or (H, W, 3) uint8 RGB.
             budget: ``FIXED``, ``ENTROPY`` or ``MASS``.
-            k: Patches, at most.
-            threshold: Of ``EntropySelector``, in nats.
-            share: Of ``MassSelector``.
+            k: The largest number of patches.
+            threshold: Threshold of ``EntropySelector``, in nats.
+            share: Share of ``MassSelector``.
 
         Raises:
-            ValueError: The network can't take the image.
+            ValueError: The network cannot take the image.
         """
         self.model.selector = {
             FIXED: lambda: TopKSelector(k=k),
@@ -103,12 +110,14 @@ class Explorer:
             ),
             MASS: lambda: MassSelector(k=max(k, 1), share=share),
         }[budget]()
-        inferencer = DCNInferencer(self.model)  # what it has counted is of one selector
+        inferencer = DCNInferencer(
+            self.model
+        )  # a new one, because it caches the costs of one selector
         image = self._converted(image)
         (sample,) = inferencer(image, return_datasamples=True)
         inputs = inferencer.pipeline(image)
         figure = draw_patches(
-            [inputs['inputs']], [sample], self.model.patch_extractor, classes=inferencer.classes
+            [inputs['inputs']], [sample], self.model.grid, classes=inferencer.classes
         )
         return Answer(
             to_array(figure, dpi=300),
@@ -120,7 +129,7 @@ class Explorer:
         )
 
     def _converted(self, image: np.ndarray) -> np.ndarray:
-        """In the network's channels, BGR where there are three."""
+        """Convert an image to the network's channels, grey or BGR."""
         image = Image.fromarray(image)
         return (
             np.array(image.convert('L')) if self.grey else np.array(image.convert('RGB'))[..., ::-1]
@@ -128,7 +137,7 @@ class Explorer:
 
     @torch.no_grad()
     def _seconds(self, inputs: dict) -> float:
-        """Median time of a prediction, without loading and drawing."""
+        """Return the median time of a prediction, without loading and drawing."""
         images = self.model.data_preprocessor(dict(inputs=inputs['inputs'][None]))['inputs']
         times = []
         for _ in range(ROUNDS):
@@ -141,15 +150,15 @@ class Explorer:
 
 
 def labels_of(sample, classes: list[str] | None) -> dict[str, float]:
-    """Class -> probability, or the most probable number alone."""
+    """Map classes to probabilities, or only the most probable number to its probability."""
     if 'pred_sequence' in sample:
         return {label_of(sample, 'pred'): float(sample.pred_confidence)}
     scores = sample.pred_score.tolist()
-    return dict(zip(classes or map(str, range(len(scores))), scores))
+    return dict(zip(classes or map(str, range(len(scores))), scores, strict=True))
 
 
 def cost_of(answer: Answer) -> str:
-    """What an answer cost, in Markdown."""
+    """Return the cost of an answer, in Markdown."""
     parts = ' · '.join(f'{part} {number:,}' for part, number in answer.parts.items() if number)
     return (
         f'| patches | multiplications | milliseconds |\n|---|---|---|\n'
@@ -159,11 +168,11 @@ def cost_of(answer: Answer) -> str:
 
 
 def build_page(explorer: Explorer, dataset: Dataset | None, title: str) -> gr.Blocks:
-    """Lay the page out.
+    """Build the page.
 
     Args:
-        explorer: Answers.
-        dataset: Images to begin with; without it there are uploads and drawings only.
+        explorer: Answers the requests.
+        dataset: Test images to choose from. If None, the page only takes uploads and drawings.
         title: The model's name.
     """
     with gr.Blocks(title='Where a DCN looks') as page:
@@ -263,7 +272,7 @@ def build_page(explorer: Explorer, dataset: Dataset | None, title: str) -> gr.Bl
         )
         if dataset is not None:
             another.click(lambda: image_of(dataset, np.random.randint(len(dataset))), outputs=image)
-        # One event, so that no two change the model's selector at a time.
+        # A single event for all inputs, so that two runs never change the model's selector at once.
         gr.on(
             [page.load, *(part.change for part in inputs)],
             look,
@@ -281,7 +290,7 @@ def first_image(dataset: Dataset | None) -> np.ndarray | None:
 
 
 def image_of(dataset: Dataset, index: int) -> np.ndarray:
-    """An image of a dataset, (H, W) or (H, W, 3) uint8 RGB."""
+    """Return an image of a dataset, (H, W) or (H, W, 3) uint8 RGB."""
     image = dataset[index]['inputs'].numpy()  # (1 or 3, H, W), BGR
     return image[0] if len(image) == 1 else image[::-1].transpose(1, 2, 0)
 
@@ -292,9 +301,9 @@ def empty_board() -> dict:
 
 
 def drawn(board: dict | None) -> np.ndarray | None:
-    """What is on the drawing board, (BOARD, BOARD) uint8: as large as Cluttered MNIST's images.
+    """Return the drawing as an image of Cluttered MNIST's size, (BOARD, BOARD) uint8.
 
-    None where nothing is drawn.
+    Return None if nothing is drawn.
     """
     if board is None or board.get('composite') is None or board['composite'].max() < INK:
         return None
@@ -303,7 +312,7 @@ def drawn(board: dict | None) -> np.ndarray | None:
 
 
 def test_images(model: DCNClassifier) -> Dataset | None:
-    """Those of the model's config; None where they are not on this machine."""
+    """Return the test dataset of the model's config, or None if it is not on this machine."""
     init_default_scope('mmdcn')
     try:
         return build_dataset(model._config)
@@ -311,7 +320,7 @@ def test_images(model: DCNClassifier) -> Dataset | None:
         return None
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog='mmdcn.list_models() gives the names of models.'
     )
@@ -324,20 +333,18 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--checkpoint',
-        help='weights, where the model is a name or config (default: those that come with it)',
+        help='weights, if the model is a name or config (default: those that come with it)',
     )
     parser.add_argument('--port', type=int, default=7860, help='default: %(default)s')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
-    try:
-        explorer = Explorer(DCNInferencer(args.model, args.checkpoint or True))
-    except (FileNotFoundError, TypeError, ValueError) as error:
-        raise SystemExit(str(error)) from error
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    explorer = Explorer(DCNInferencer(args.model, args.checkpoint or True))
     page = build_page(explorer, test_images(explorer.model), args.model)
-    # Fonts of the reader's machine: nothing is fetched from elsewhere.
+    # Use fonts of the reader's machine, so that nothing is downloaded.
     theme = gr.themes.Default(font=['system-ui', 'sans-serif'], font_mono=['monospace'])
     try:
         page.launch(
@@ -351,7 +358,7 @@ def main() -> None:
             css='#cost table { width: 100%; }',
         )
     except OSError as error:
-        raise SystemExit(f'Port {args.port} is taken: pass another with --port.') from error
+        raise OSError(f'Port {args.port} is taken: pass another with --port.') from error
 
 
 if __name__ == '__main__':

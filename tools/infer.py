@@ -1,23 +1,29 @@
-"""Predict what is on images, where a DCN looks and what that costs.
+"""Predict what images show, and tell where a DCN looks and what it costs.
 
     python tools/infer.py demo/cluttered_mnist.png dcn-k8-hint --show-dir pictures
     python tools/infer.py FOLDER work_dirs/NAME/epoch_10.pth --out results.json --batch-size 64
 
-The results are printed as a JSON list, an image a line, as DCNInferencer gives them.
+The tool prints the results of DCNInferencer as a JSON list, one image per line.
 """
 
 import argparse
 import json
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 
 from mmdcn.apis import DCNInferencer
+from mmdcn.utils.files import replacing
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.command_line import errors_as_messages, file_of
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog='mmdcn.list_models() gives the names of models.'
     )
@@ -27,28 +33,30 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         '--checkpoint',
-        help='weights, where the model is a name or config (default: those that come with it)',
+        help='weights, if the model is a name or config (default: those that come with it)',
     )
-    parser.add_argument('--out', type=Path, metavar='FILE.json', help='write the results there too')
-    parser.add_argument('--show-dir', help='write a picture of each image into this folder')
-    parser.add_argument('--device', help='such as cuda:1 (default: a GPU where there is one)')
     parser.add_argument(
-        '--batch-size', type=int, default=1, help='images at a time (default: %(default)s)'
+        '--out',
+        type=file_of('.json'),
+        metavar='FILE.json',
+        help='also write the results to this file',
     )
-    args = parser.parse_args()
-    if args.out and args.out.suffix != '.json':
-        parser.error(f'--out writes a .json file, got {args.out}.')
-    return args
+    parser.add_argument('--show-dir', help='write a picture of each image into this folder')
+    parser.add_argument('--device', help='device, such as cuda:1 (default: a GPU if there is one)')
+    parser.add_argument(
+        '--batch-size', type=int, default=1, help='images per batch (default: %(default)s)'
+    )
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
-    unfinished = args.out and args.out.with_name(f'{args.out.name}.unfinished')
-    try:
-        if args.out:  # whether it can be written is not found out at the end
-            args.out.parent.mkdir(parents=True, exist_ok=True)
-            unfinished.write_text('')
-        with redirect_stdout(sys.stderr):  # what MMEngine logs
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    # Open the file first, so that an unwritable path fails before the predictions.
+    with replacing(args.out) if args.out else nullcontext() as unfinished:
+        if unfinished:
+            unfinished.touch()
+        with redirect_stdout(sys.stderr):  # MMEngine's log
             inferencer = DCNInferencer(args.model, args.checkpoint or True, args.device)
             text = as_json(
                 inferencer(
@@ -57,14 +65,8 @@ def main() -> None:
                     show_dir=args.show_dir,
                 )
             )
-        if args.out:
+        if unfinished:
             unfinished.write_text(text)
-            unfinished.replace(args.out)
-    except (OSError, TypeError, ValueError) as error:
-        raise SystemExit(str(error)) from error
-    finally:
-        if args.out:
-            unfinished.unlink(missing_ok=True)
     sys.stdout.write(text)
 
 

@@ -1,16 +1,26 @@
-"""Train a model: python tools/train.py CONFIG"""
+"""Train a model.
+
+python tools/train.py CONFIG
+"""
 
 import argparse
 import os.path as osp
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmdcn.engine.launch import add_common_arguments, load_config
-from mmdcn.utils.memory import keep_freed_memory
+from mmdcn.engine.cpu import keep_freed_memory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tools.command_line import add_cfg_options, add_run_arguments, config_of, errors_as_messages
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Train a model.')
     parser.add_argument('config', help='config file')
     parser.add_argument(
@@ -18,20 +28,34 @@ def parse_args() -> argparse.Namespace:
         nargs='?',
         const='auto',
         metavar='auto|CHECKPOINT',
-        help='go on from a checkpoint, or from the newest in the work dir if none is named',
+        help='resume from this checkpoint, or from the newest in the work dir if none is named',
     )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help='scale the learning rate by the real batch size over the one the config is for',
+        help="scale the learning rate by the real batch size / the config's base batch size",
     )
-    add_common_arguments(parser)
-    return parser.parse_args()
+    add_cfg_options(parser)
+    add_run_arguments(parser)
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = load_config(args)
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    with errors_as_messages():
+        cfg = training_config(args)
+    keep_freed_memory()
+    Runner.from_cfg(cfg).train()
+
+
+def training_config(args: argparse.Namespace) -> Config:
+    """Read the config of a command line.
+
+    Raises:
+        FileNotFoundError: The config or the checkpoint is not there.
+        ValueError: The config does not support an option.
+    """
+    cfg = config_of(args)
     if args.amp:
         on_gpu = torch.cuda.is_available()
         cfg.optim_wrapper.type = 'AmpOptimWrapper' if on_gpu else 'mmdcn.CPUAmpOptimWrapper'
@@ -40,16 +64,15 @@ def main() -> None:
         cfg.resume = True
         cfg.load_from = None if args.resume == 'auto' else args.resume
         if cfg.load_from and '://' not in cfg.load_from and not osp.isfile(cfg.load_from):
-            raise SystemExit(f'The checkpoint {cfg.load_from} to go on from is not there.')
+            raise FileNotFoundError(f'The checkpoint {cfg.load_from} to go on from is not there.')
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
-            raise SystemExit(
+            raise ValueError(
                 f'--auto-scale-lr needs auto_scale_lr = dict(base_batch_size=...) in '
                 f'{args.config}, which has none.'
             )
         cfg.auto_scale_lr.enable = True
-    keep_freed_memory()
-    Runner.from_cfg(cfg).train()
+    return cfg
 
 
 if __name__ == '__main__':

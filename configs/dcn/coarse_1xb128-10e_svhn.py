@@ -6,3 +6,4 @@ _base_ = [
 ]
 
 default_hooks = dict(checkpoint=dict(save_best='accuracy/sequence'))
+work_dir = f'work_dirs/coarse_1xb128-10e_{_base_.root_name}'

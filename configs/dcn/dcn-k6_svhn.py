@@ -5,8 +5,8 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-coarse_model = 'work_dirs/coarse_1xb128-10e_svhn/epoch_10.pth'
-fine_model = 'work_dirs/fine_1xb128-10e_svhn/epoch_10.pth'
+coarse_model = f'work_dirs/coarse_1xb128-10e_{_base_.root_name}/epoch_10.pth'
+fine_model = f'work_dirs/fine_1xb128-10e_{_base_.root_name}/epoch_10.pth'
 model = dict(
     coarse=dict(
         init_cfg=dict(type='Pretrained', checkpoint=coarse_model, prefix='backbone.')),
@@ -19,3 +19,4 @@ model = dict(
 )
 
 default_hooks = dict(checkpoint=dict(save_best='accuracy/sequence'))
+work_dir = f'work_dirs/dcn-k6_{_base_.root_name}'

@@ -1,5 +1,4 @@
 # Looks where the true box is, at test time as well: an upper bound, not a model to use.
 _base_ = './dcn-k8-hint_1xb128-60e_cluttered-mnist.py'
 
-model = dict(saliency=dict(
-    type='OracleCells', patch_extractor={{_base_.model.patch_extractor}}))
+model = dict(saliency=dict(type='OracleCells'))

@@ -1,7 +1,10 @@
+"""Measures the cost of models."""
+
 from .cost import (
     count_multiplications,
     counting,
     interleaved_times,
+    is_adaptive,
     multiplications_by_part,
     peak_memory,
     with_full_budgets,
@@ -11,6 +14,7 @@ __all__ = [
     'count_multiplications',
     'counting',
     'interleaved_times',
+    'is_adaptive',
     'multiplications_by_part',
     'peak_memory',
     'with_full_budgets',

@@ -1,4 +1,4 @@
-"""What a model costs: multiplications counted, time measured."""
+"""Count the multiplications of a model, and measure its time and memory."""
 
 import os
 import time
@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,23 +15,20 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from mmdcn.models.selectors.adaptive import AdaptiveSelector
-from mmdcn.models.selectors.top_k import TopKSelector
+ELSEWHERE = 'elsewhere'  # operators of the model itself, outside of its children
+CHOOSING = ('selector', 'grid')  # parts that usually multiply nothing
 
-ELSEWHERE = 'elsewhere'  # a model's own operators, outside of its children
-CHOOSING = ('selector', 'patch_extractor')  # parts that are not there to multiply
-
-# Products with a vector, which torch has no formula for; the position of the matrix.
+# Products with a vector, for which torch has no formula -> position of the matrix argument.
 _VECTOR_PRODUCTS = {torch.ops.aten.mv: 0, torch.ops.aten.addmv: 1, torch.ops.aten.dot: 0}
 
 
-def count_multiplications(model: nn.Module, images: torch.Tensor, **inputs) -> int:
-    """Count the multiplications of one real forward pass, as :func:`multiplications_by_part`.
+def count_multiplications(model: nn.Module, images: torch.Tensor, **inputs: Any) -> int:
+    """Count the multiplications of one real forward pass; see :func:`multiplications_by_part`.
 
     Args:
         model: Called as ``model(images, **inputs)``.
         images: (N, C, H, W).
-        **inputs: What else it needs, such as ``data_samples``.
+        **inputs: Other inputs of the model, such as ``data_samples``.
 
     Returns:
         int: Multiplications for all N images.
@@ -38,27 +36,29 @@ def count_multiplications(model: nn.Module, images: torch.Tensor, **inputs) -> i
     return sum(multiplications_by_part(model, images, **inputs).values())
 
 
-def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) -> dict[str, int]:
+def multiplications_by_part(
+    model: nn.Module, images: torch.Tensor, **inputs: Any
+) -> dict[str, int]:
     """Count the multiplications of one real forward pass in evaluation mode, part by part.
 
-    Counted where torch executes them, in convolutions and matrix products, a saliency's
-    backward pass included; biases, batch norm, activations and products element by element
-    are left out; an ``einsum`` that sums over nothing counts.
+    Multiplications are counted while torch executes convolutions and matrix products, including the
+    backward pass of a saliency. Biases, batch norm, activations and elementwise products do not
+    count. An ``einsum`` that sums over nothing counts.
 
-    A part is a direct child of the model. A DCN's head is two: ``'head on coarse'`` is what its
-    layers (or those of the saliency's own head) compute inside of the saliency,
-    ``'head on refined'`` what they compute outside. ``'saliency'`` is all else inside of
-    the saliency: the way back through the head, be it autograd's or a closed form.
+    A part is a direct child of the model. The head of a DCN counts as two parts:
+    ``'head on coarse'`` is what its layers (or those of the saliency's own head) compute inside of
+    the saliency, and ``'head on refined'`` what they compute outside. ``'saliency'`` is everything
+    else inside of the saliency: the gradient through the head, by autograd or in closed form.
 
     Args:
         model: Called as ``model(images, **inputs)``.
         images: (N, C, H, W).
-        **inputs: What else it needs, such as ``data_samples``.
+        **inputs: Other inputs of the model, such as ``data_samples``.
 
     Returns:
-        dict: Part -> multiplications for all N images, in the order in which the parts end. A
-        selector, a patch extractor and ``'elsewhere'``, the model's own operators, are left
-        out where they multiply nothing.
+        dict: Part -> multiplications for all N images, in the order in which the parts finish. The
+        selector, the grid and ``'elsewhere'`` (operators of the model itself) are left out if they
+        multiply nothing.
     """
     model.eval()
     with torch.no_grad(), counting(model) as parts:
@@ -68,43 +68,48 @@ def multiplications_by_part(model: nn.Module, images: torch.Tensor, **inputs) ->
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator[dict[str, int]]:
-    """Count what a model multiplies while the context lasts.
+    """Count the multiplications of a model inside of a ``with`` block.
 
     Yields:
-        dict: Filled when the context is left, as :func:`multiplications_by_part` gives it.
+        dict: The result of :func:`multiplications_by_part`, filled when the block ends.
     """
-    counter, parts = _FlopCounter(), {}
+    counter = _FlopCounter()
+    parts: dict[str, int] = {}
     with _parts_told(model, counter), _OuterProducts(counter), counter:
         yield parts
     parts.update(
         (part, flops // 2)
-        for part, flops in counter.flops.items()  # an addition each
+        for part, flops in counter.flops.items()  # a FLOP count has one addition per multiplication
         if flops or part not in (*CHOOSING, ELSEWHERE)
     )
 
 
-def with_full_budgets(model: nn.Module) -> nn.Module:
-    """Let a DCN with an adaptive selector look at as many patches as an image can get, in place.
+def with_full_budgets(model: Any) -> nn.Module:
+    """Make an adaptive DCN give each image its largest number of patches, in place.
 
-    What untrained weights make of a budget says nothing.
+    The budgets that untrained weights would give are meaningless.
     """
-    selector = getattr(model, 'selector', None)
-    if isinstance(selector, AdaptiveSelector):
-        model.selector = TopKSelector(k=selector.k)
+    if is_adaptive(model):
+        model.selector = model.selector.with_budget(model.selector.k)
     return model
+
+
+def is_adaptive(model: nn.Module) -> bool:
+    """Return whether a model's selector may give images different numbers of patches."""
+    return getattr(getattr(model, 'selector', None), 'adaptive', False)
 
 
 def interleaved_times(
     runs: dict[str, Callable[[], object]], rounds: int = 20, warm_up: int = 3
 ) -> dict[str, list[float]]:
-    """Time several things in turn, so that whatever disturbs the machine disturbs all.
+    """Time several functions in turn, so that a disturbance of the machine affects all alike.
 
-    On a GPU the time is that between two events on its stream.
+    On a GPU, the time is measured between two events on its stream.
 
     Args:
-        runs: Name -> what to run.
-        rounds: Measurements of each.
-        warm_up: Rounds that are run first and not measured.
+        runs: Name -> function to run.
+        rounds: Measurements per function.
+        warm_up: Number of first rounds that are not measured.
 
     Returns:
         dict: Name -> ``rounds`` durations in seconds.
@@ -120,9 +125,9 @@ def interleaved_times(
 
 
 def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
-    """The most bytes of tensors that ``run`` had at a time, beyond what was there before.
+    """Measure the peak memory of the tensors of ``run``, in bytes, without earlier tensors.
 
-    On the CPU torch's profiler adds up what its allocator gives and takes back.
+    On the CPU, torch's profiler adds up what the allocator gives and takes back.
     """
     if device != 'cpu':
         torch.cuda.synchronize()
@@ -131,7 +136,7 @@ def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
         run()
         torch.cuda.synchronize()
         return torch.cuda.max_memory_allocated() - before
-    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # or it reports on itself, line by line
+    os.environ.setdefault('KINETO_LOG_LEVEL', '99')  # else the profiler prints lines about itself
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', 'Warning: Profiler clears events')
         with torch.profiler.profile(
@@ -147,13 +152,13 @@ def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
 
 
 class _FlopCounter(TorchDispatchMode):
-    """Adds up torch's own FLOP formulas over the operators executed, by the part that runs.
+    """Sums torch's FLOP formulas over all executed operators, for each part that runs.
 
-    ``FlopCounterMode`` does the same by module, but its module tracker can't stand a backward
-    pass inside of a forward pass.
+    ``FlopCounterMode`` does the same per module, but its module tracker fails on a backward pass
+    inside of a forward pass.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.running = [ELSEWHERE]  # parts, the innermost last
         self.flops = OrderedDict({ELSEWHERE: 0})
@@ -168,11 +173,13 @@ class _FlopCounter(TorchDispatchMode):
     def add(self, flops: int) -> None:
         self.flops[self.running[-1]] += flops
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         operator = func._overloadpacket
         if operator not in flop_registry:
-            with self:  # in inference mode operators come here whole
+            with self:  # in inference mode, composite operators arrive undivided
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
@@ -185,13 +192,15 @@ class _FlopCounter(TorchDispatchMode):
 
 
 class _OuterProducts(TorchFunctionMode):
-    """Adds each ``einsum`` that sums over nothing, which torch runs as a plain product."""
+    """Counts each ``einsum`` that sums over nothing, which torch runs as a plain product."""
 
     def __init__(self, counter: _FlopCounter):
         super().__init__()
         self.counter = counter
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         out = func(*args, **(kwargs or {}))
         if func is torch.einsum:
             inputs, _, output = args[0].partition('->')
@@ -202,9 +211,10 @@ class _OuterProducts(TorchFunctionMode):
 
 @contextmanager
 def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
-    """Tell the counter which part runs.
+    """Tell the counter which part is running.
 
-    The hooks are on the layers too: a head's ``entropy`` need not call the head as a whole.
+    The layers have hooks too, because a head's ``entropy`` may call them without the head's own
+    forward.
     """
     part_of = {module: name for name, child in model.named_children() for module in child.modules()}
     saliency = getattr(model, 'saliency', None)
@@ -215,13 +225,13 @@ def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
             if 'head' in path.split('.')
         )
 
-    def enter(module: nn.Module, _) -> None:
+    def enter(module: nn.Module, _: Any) -> None:
         part = part_of[module]
         if part == 'head' and saliency is not None:
             part += ' on coarse' if 'saliency' in counter.running else ' on refined'
         counter.enter(part)
 
-    def leave(*_) -> None:
+    def leave(*_: Any) -> None:
         counter.leave()
 
     hooks = [
@@ -252,4 +262,4 @@ def _timed_on_gpu(run: Callable[[], object]) -> float:
     run()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000  # of milliseconds
+    return start.elapsed_time(end) / 1000  # milliseconds to seconds

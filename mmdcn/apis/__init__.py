@@ -1,3 +1,5 @@
+"""The Python interface: get models by name and predict."""
+
 from .inferencer import DCNInferencer
 from .model import get_model, list_models
 

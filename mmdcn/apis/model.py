@@ -1,4 +1,4 @@
-"""Models by name, config or checkpoint, as MMPretrain has them."""
+"""Get models by name, config or checkpoint, as in MMPretrain."""
 
 import copy
 import difflib
@@ -6,6 +6,7 @@ import fnmatch
 from functools import cache
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -15,7 +16,8 @@ from modelindex.load_model_index import load
 from modelindex.models.Model import Model
 
 from mmdcn.engine.launch import names_weights
-from mmdcn.registry import DATASETS, MODELS
+from mmdcn.registry import DATASETS
+from mmdcn.utils.build import build_model, read_config, scope_of
 from mmdcn.utils.checkpoint import (
     Checkpoint,
     config_of,
@@ -23,18 +25,20 @@ from mmdcn.utils.checkpoint import (
     load_weights,
     read_checkpoint,
 )
+from mmdcn.utils.moved import moved
 
 CHECKPOINT_SUFFIXES = ('.pth', '.pt')
 PACKAGE = Path(__file__).parents[1]
 
 
 def list_models(pattern: str | None = None) -> list[str]:
-    """Names of the models that have a config here, sorted.
+    """List the models that have a config here: first those with weights, each group by name.
 
     Args:
-        pattern: A wildcard pattern that the beginning of a name must match.
+        pattern: A wildcard pattern for the beginning of a name.
     """
-    names = sorted(_models())
+    models = _models()
+    names = sorted(models, key=lambda name: (not models[name].weights, name))
     return names if pattern is None else fnmatch.filter(names, f'{pattern}*')
 
 
@@ -42,29 +46,29 @@ def get_model(
     model: str | PathLike | Config,
     pretrained: bool | str | PathLike = False,
     device: str | torch.device | None = None,
-    **kwargs,
+    **kwargs: Any,
 ) -> BaseModel:
     """Build a model, in evaluation mode.
 
     Args:
-        model: A name out of :func:`list_models`, or the beginning of one up to an underscore if
-            it is the only such model or the only one with weights; a config file or config; or
-            a checkpoint that holds its config, as all of MMEngine's do.
-        pretrained: A checkpoint file, whose weights must be this model's; or True for the
-            weights that are known: those that come with a named model, or those that the config's
-            ``load_from`` or ``init_cfg`` name. A checkpoint's own weights are loaded anyway.
-        device: Where the model goes.
+        model: A name from :func:`list_models`, or its beginning up to an underscore if this is the
+            only such model or the only one with weights; a config file or config; or a checkpoint
+            that holds its config, as all checkpoints of MMEngine do.
+        pretrained: A checkpoint file with weights of this model; or True for the known weights:
+            those that come with a named model, or those that ``load_from`` or ``init_cfg`` of the
+            config names. If ``model`` is a checkpoint, its weights are always loaded.
+        device: Device to move the model to.
         **kwargs: Settings of the model's config to change, such as ``selector=dict(k=12)``.
 
     Returns:
-        BaseModel: Its ``_config``, ``_dataset_meta`` and ``_metainfo`` are those that MMPretrain
-        gives a model.
+        BaseModel: The model, with ``_config``, ``_dataset_meta`` and ``_metainfo`` as MMPretrain
+        sets them.
 
     Raises:
         FileNotFoundError: A file is not there.
-        TypeError: ``model`` is nothing of that kind.
-        ValueError: There is no such model, no weights are known, or a checkpoint is none or of
-            another model.
+        TypeError: ``model`` is none of these kinds.
+        ValueError: There is no such model, no weights are known, or the file is not a checkpoint
+            of this model.
     """
     metainfo = checkpoint = None
     if isinstance(model, Config):
@@ -75,14 +79,14 @@ def get_model(
             f'{type(model).__name__}.'
         )
     elif Path(model).suffix == '.py':
-        config = _read_config(Path(model))
+        config = read_config(model)
         metainfo = _entry_of(Path(model))
     elif Path(model).suffix in CHECKPOINT_SUFFIXES:
         checkpoint = read_checkpoint(model)
         config = config_of(checkpoint)
     else:
         metainfo = find_model(str(model))
-        config = _read_config(_root() / metainfo.config)
+        config = read_config(_root() / metainfo.config)
     if 'model' not in config:
         raise ValueError(f'The config {config.filename or ""} has no model.')
     if kwargs:
@@ -92,20 +96,20 @@ def get_model(
         checkpoint = read_checkpoint(pretrained)
     elif pretrained:
         checkpoint = checkpoint or _known_checkpoint(config, metainfo)
-    built = _build(config)
+    built = build_model(config)
     if checkpoint is not None:
         load_weights(built, checkpoint)
     elif pretrained:
         load_named_weights(built)
     built._config, built._metainfo = config, metainfo
     built._dataset_meta = _dataset_meta(config, checkpoint)
-    return built.to(device).eval()
+    return built.to(device)
 
 
 def find_model(name: str) -> Model:
-    """The entry of the model index of this name, or of the only one that begins with it.
+    """Return the entry of the model index with this name, or the only one that begins with it.
 
-    Of several that begin so, the only one with weights is meant.
+    If several names begin with it, return the only one with weights.
 
     Raises:
         ValueError: There is none or there are several.
@@ -118,8 +122,10 @@ def find_model(name: str) -> Model:
     if len(chosen) == 1:
         return chosen[0]
     if found:
-        names = ', '.join(model.name for model in found)
+        names = ', '.join(sorted(model.name for model in found))
         raise ValueError(f'{name!r} is the beginning of several models: {names}.')
+    if where := moved(name):
+        raise ValueError(f'There is no model {name!r}; {where}')
     short = sorted({model.split('_')[0] for model in models})
     nearest = [model for model in short if model.startswith(name)][:6] or (
         difflib.get_close_matches(name, [*short, *models], n=3, cutoff=0.4)
@@ -129,7 +135,7 @@ def find_model(name: str) -> Model:
 
 
 def _root() -> Path:
-    """Where configs and checkpoints are: installed within the package, or beside it."""
+    """Return the folder of configs and checkpoints: inside of the package, or beside it."""
     installed = PACKAGE / '.mim'
     return installed if installed.is_dir() else PACKAGE.parent
 
@@ -145,22 +151,13 @@ def _models() -> dict[str, Model]:
 
 
 def _entry_of(path: Path) -> Model | None:
-    """Of a config file that the model index names; of a copy of it there is none."""
+    """Return a config file's entry in the model index, or None; a copy of the file has none."""
     found = _models().get(path.stem)
     return found if found and path.resolve() == (_root() / found.config).resolve() else None
 
 
-def _read_config(path: Path) -> Config:
-    if not path.is_file():
-        raise FileNotFoundError(f'The config {path} is not there.')
-    try:
-        return Config.fromfile(path)
-    except SyntaxError as error:
-        raise ValueError(f'The config {path} is no Python that can be read: {error}.') from error
-
-
 def _known_checkpoint(config: Config, metainfo: Model | None) -> Checkpoint | None:
-    """None where the model's ``init_cfg`` names its weights."""
+    """Read the known weights, or return None if the model's ``init_cfg`` names them."""
     if metainfo is not None and metainfo.weights:
         return read_checkpoint(_root() / metainfo.weights)
     if config.get('load_from'):
@@ -168,26 +165,10 @@ def _known_checkpoint(config: Config, metainfo: Model | None) -> Checkpoint | No
     if not names_weights(config.model):
         name = metainfo.name if metainfo else config.filename or 'this config'
         raise ValueError(
-            f'No trained weights are known of {name}: pass a checkpoint as '
+            f'There are no known weights for {name}: pass a checkpoint as '
             'pretrained (--checkpoint of the tools).'
         )
     return None
-
-
-def _build(config: Config) -> BaseModel:
-    model = dict(config.model)
-    if model.get('data_preprocessor') is None and 'data_preprocessor' in config:
-        model['data_preprocessor'] = config.data_preprocessor
-    try:
-        with DefaultScope.overwrite_default_scope(scope_of(config)):
-            return MODELS.build(model)
-    except KeyError as error:  # MMEngine's answer to a type that is not registered
-        name = config.filename or 'in the checkpoint'
-        raise ValueError(
-            f'The config {name} cannot be built: {error.args[0]}. A config file may '
-            'name what to import in custom_imports; one in a checkpoint may not, so '
-            'pass the file as well.'
-        ) from error
 
 
 def _dataset_meta(config: Config, checkpoint: Checkpoint | None) -> dict:
@@ -197,8 +178,3 @@ def _dataset_meta(config: Config, checkpoint: Checkpoint | None) -> dict:
         return {}
     with DefaultScope.overwrite_default_scope(scope_of(config)):
         return getattr(DATASETS.get(config.test_dataloader.dataset.type), 'METAINFO', {})
-
-
-def scope_of(config: Config) -> str:
-    """Where the types of a config are looked for first."""
-    return config.get('default_scope') or 'mmdcn'

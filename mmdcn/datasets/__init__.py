@@ -1,3 +1,5 @@
+"""Datasets, their transforms, and readers of their files."""
+
 import mmpretrain.datasets  # noqa: F401  (fills the parent registry)
 
 from .cluttered_mnist import ClutteredMNIST

@@ -1,4 +1,7 @@
+"""Cluttered MNIST (§4.1)."""
+
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -7,19 +10,19 @@ from mmdcn.registry import DATASETS
 
 from .mnist_canvas import DIGIT_SIZE, MNISTCanvas, box_at
 
-ELASTIC_GRID = 6  # displacements along a side of a digit
-# (28, 28, 2), the (x, y) of each pixel from the digit's middle.
+ELASTIC_GRID = 6  # random displacements along each side of a digit
+# (28, 28, 2): the (x, y) of each pixel relative to the digit's middle.
 _FROM_MIDDLE = np.mgrid[:DIGIT_SIZE, :DIGIT_SIZE][::-1].transpose(1, 2, 0) - (DIGIT_SIZE - 1) / 2
 
 
 @DATASETS.register_module()
 class ClutteredMNIST(MNISTCanvas):
-    """One MNIST digit on a black canvas among fragments of others (Mnih et al., 2014).
+    """One MNIST digit on a black canvas, among fragments of other digits (Mnih et al., 2014).
 
-    Each distractor is a square crop at a random place of a random digit of the same split,
-    added at a random place of the canvas. After clipping, the whole 28×28 digit is added at
-    a random place and the canvas is clipped again. Images are made when asked for and depend
-    on (seed, split, index) alone, whatever the worker or the order.
+    Each distractor is a random square crop of a random digit of the same split, added at a random
+    place of the canvas. After clipping, the whole 28×28 digit is added at a random place, and the
+    canvas is clipped again. Images are made on demand and depend on (seed, split, index) alone,
+    not on the worker or the order.
 
     A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (1, 4) float32 tensor
     with the (x1, y1, x2, y2) of the digit's 28×28 window.
@@ -30,25 +33,26 @@ class ClutteredMNIST(MNISTCanvas):
         split: ``'train'`` (the first 55,000 digits), ``'val'`` (the last 5,000 of
             the training file), ``'trainval'`` (both) or ``'test'``.
         canvas_size: Height and width of the image, in pixels.
-        num_distractors: Fragments an image.
+        num_distractors: Fragments per image.
         distractor_size: Height and width of a fragment, in pixels.
         seed: Chooses the clutter.
-        regenerate: Draw clutter and places anew each epoch, which is an augmentation and not
-            the paper's protocol. Needs ``SetEpochHook`` (in the default runtime) or calls
-            of :meth:`set_epoch`.
-        affine: Warp half of the digits, drawn at random, by the identity plus a 2×2 matrix of
-            uniform numbers of at most so much; 0.15 turns, scales and shears by up to about 9° or
-            15 %. Fragments come from warped digits alike: that a warp blurs must not tell a
-            digit from clutter.
-        elastic: Warp these by a smooth displacement of this standard deviation, in pixels, as
-            well, after Simard et al. (ICDAR 2003). Both are augmentations for ``regenerate``.
-        **kwargs: ``pipeline``, ``indices`` and whatever else MMPretrain's ``BaseDataset``
-            takes.
+        regenerate: Draw new clutter and places in each epoch. This is an augmentation and not
+            the paper's protocol. It needs ``SetEpochHook`` (in the default runtime) or calls of
+            :meth:`set_epoch`.
+        affine: Warp a random half of the digits by the identity plus a 2×2 matrix of uniform
+            random numbers between minus and plus this value; 0.15 rotates, scales and shears by up
+            to about 9° or 15 %. Fragments come from the warped digits too, because a warp blurs,
+            and blur must not tell a digit from clutter.
+        elastic: Also warp these digits by a smooth displacement of this standard deviation, in
+            pixels, after Simard et al. (ICDAR 2003). Both warps are augmentations for
+            ``regenerate``.
+        **kwargs: ``pipeline``, ``indices`` and the other options of MMPretrain's
+            ``BaseDataset``.
 
     Raises:
         FileNotFoundError: An idx file is missing.
-        ValueError: A file is cut or no idx file of MNIST's size, a label is not a digit, or an
-            option is out of range.
+        ValueError: A file is cut or is not an idx file of MNIST's size, a label is not a digit, or
+            an option is out of range.
     """
 
     least_canvas = DIGIT_SIZE
@@ -66,8 +70,8 @@ class ClutteredMNIST(MNISTCanvas):
         regenerate: bool = False,
         affine: float = 0.0,
         elastic: float = 0.0,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if not 1 <= distractor_size <= DIGIT_SIZE:
             raise self._refusal(
                 'distractor_size',
@@ -92,7 +96,7 @@ class ClutteredMNIST(MNISTCanvas):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Read the digits; an entry is a digit's place in the split and its label."""
+        """Read the digits and list, for each, its place in the split and its label."""
         self._digits, labels = self._read_digits()
         self._warped = -1, self._digits
         return [dict(digit=digit, gt_label=label) for digit, label in enumerate(labels.tolist())]
@@ -120,12 +124,12 @@ class ClutteredMNIST(MNISTCanvas):
         return np.minimum(canvas, 255).astype(np.uint8), [box_at(top, left)]
 
     def _digits_now(self) -> np.ndarray:
-        """The digits as they are in this epoch, warped where wanted; each worker keeps them."""
+        """Return this epoch's digits, warped if asked for; each worker keeps its own copy."""
         if not (self.affine or self.elastic):
             return self._digits
         epoch = self._drawn_in()
         if self._warped[0] != epoch:
-            rng = self._generator(len(self._digits))  # the number of no image
+            rng = self._generator(len(self._digits))  # an index that no image has
             digits = self._digits.copy()
             for index in np.flatnonzero(rng.random(len(digits)) < 0.5):
                 digits[index] = warp(digits[index], self.affine, self.elastic, rng)
@@ -134,12 +138,13 @@ class ClutteredMNIST(MNISTCanvas):
 
 
 def warp(digit: np.ndarray, affine: float, elastic: float, rng: np.random.Generator) -> np.ndarray:
-    """Warp a digit at random about its middle, linear between pixels and black outside.
+    """Warp a digit at random about its middle, with linear interpolation and black outside.
 
     Args:
         digit: (28, 28) uint8.
         affine: See :class:`ClutteredMNIST`.
         elastic: See :class:`ClutteredMNIST`.
+        rng: Generator that draws the warp.
 
     Returns:
         np.ndarray: (28, 28) uint8.
@@ -147,7 +152,8 @@ def warp(digit: np.ndarray, affine: float, elastic: float, rng: np.random.Genera
     matrix = np.eye(2) + rng.uniform(-affine, affine, (2, 2))
     sources = (_FROM_MIDDLE @ matrix + (DIGIT_SIZE - 1) / 2).astype(np.float32)
     if elastic:
-        # Independent at a few places, cubic in between.
+        # Displacements are independent at a few places and interpolated by cubics in between.
         moves = rng.normal(0, elastic, (ELASTIC_GRID, ELASTIC_GRID, 2)).astype(np.float32)
         sources += cv2.resize(moves, digit.shape, interpolation=cv2.INTER_CUBIC)
-    return cv2.remap(digit, sources, None, interpolation=cv2.INTER_LINEAR)
+    no_map: Any = None  # sources holds both coordinates
+    return cv2.remap(digit, sources, no_map, interpolation=cv2.INTER_LINEAR)

@@ -1,33 +1,37 @@
+"""Reads the boxes and labels of SVHN from digitStruct.mat."""
+
 import os
 import os.path as osp
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5o, h5r, h5s, h5t
+from h5py import h5d, h5f, h5g, h5o, h5r, h5s, h5t
 from mmengine.logging import print_log
 from rich.console import Console
 from rich.progress import track
 
 INDEX_SUFFIX = '.index.npz'
-_LAYOUT = 1  # raised when what the index holds changes
+_LAYOUT = 1  # version of the index file; increase it when its content changes
 
 _FIELDS = (b'label', b'left', b'top', b'width', b'height')
-_MAX_DIGITS = 1000  # of an image; more is a broken length
-_MAX_NAME = 255  # letters, as file systems have it
+_MAX_DIGITS = 1000  # per image; a larger length is a broken file
+_MAX_NAME = 255  # characters, the limit of file systems
 _MAX_PIXEL = 1e6
 _CACHE_BYTES = 2**18
 _REMEDY = 'extract it again from the train, test or extra.tar.gz of the full numbers'
 
 
 class DigitStructError(ValueError):
-    """A ``digitStruct.mat`` that is cut, corrupt or something else; the message says what."""
+    """Raised if a ``digitStruct.mat`` is cut, corrupt or another file; the message says which."""
 
 
 @dataclass(frozen=True)
 class DigitStruct:
-    """What a ``digitStruct.mat`` says of N images with D digits in all, as flat arrays.
+    """The content of a ``digitStruct.mat``: N images with D digits in all, as flat arrays.
 
     The digits of image ``i`` are ``labels[offsets[i]:offsets[i + 1]]``, in stored order, which
     is the reading order.
@@ -49,7 +53,7 @@ class DigitStruct:
         return len(self.names)
 
     def check(self) -> None:
-        """Raise ``DigitStructError`` where the arrays don't belong together or break a bound."""
+        """Raise ``DigitStructError`` if the arrays do not match or a value is out of bounds."""
         images, digits = len(self.names), len(self.labels)
         wanted = dict(
             names=((images,), 'S'),
@@ -73,19 +77,19 @@ class DigitStruct:
 
 
 def load_digit_struct(path: str) -> DigitStruct:
-    """Read a ``digitStruct.mat``, or its index where one was made before.
+    """Read a ``digitStruct.mat``, or its index if there is one from an earlier call.
 
-    The index lies beside the file as ``digitStruct.mat.index.npz``. It is made anew when the
-    file's size or time of change differ from those it was made for, and when it is broken or of
-    an older layout. Where the folder takes no files, reading goes on without one.
+    The index lies beside the file as ``digitStruct.mat.index.npz``. It is made again if the file's
+    size or modification time has changed, or if the index is broken or has an older layout. If the
+    folder is not writable, no index is kept.
 
     Args:
-        path: The file, of MATLAB v7.3.
+        path: The file, in the MATLAB v7.3 format.
 
     Raises:
         FileNotFoundError: There is no such file.
-        DigitStructError: The file is cut or corrupt, of another MATLAB format or another
-            dataset.
+        DigitStructError: The file is cut or corrupt, has another MATLAB format or belongs to
+            another dataset.
     """
     path = osp.expanduser(path)
     if not osp.isfile(path):
@@ -117,7 +121,7 @@ def read_digit_struct(path: str) -> DigitStruct:
         )
     try:
         return _parse(path)
-    # h5py answers broken bytes with nearly any type of error.
+    # h5py raises nearly any type of error on broken bytes.
     except Exception as error:
         what = (
             str(error).strip()
@@ -130,7 +134,7 @@ def read_digit_struct(path: str) -> DigitStruct:
 
 
 def _parse(path: str) -> DigitStruct:
-    # No lock: nothing is written, and network file systems may not have locks.
+    # No lock is needed for reading, and some network file systems have none.
     with h5py.File(path, 'r', locking=False) as file:
         _shrink_cache(file)
         if not isinstance(file.get('digitStruct'), h5py.Group):
@@ -145,7 +149,7 @@ def _parse(path: str) -> DigitStruct:
         names, counts = [], array('q')
         columns = [array('d') for _ in _FIELDS]
         pairs = track(
-            zip(name_refs, bbox_refs),
+            zip(name_refs, bbox_refs, strict=True),
             total=len(name_refs),
             description=f'Indexing {osp.basename(osp.dirname(osp.abspath(path)))}',
             console=Console(stderr=True),
@@ -163,7 +167,7 @@ def _parse(path: str) -> DigitStruct:
     if wrong.any():
         raise DigitStructError(f'it has the label {label[wrong][0]:g}, but labels are 1 to 10')
     boxes = np.stack([left, top, width, height], axis=1)
-    if not (np.abs(boxes) < _MAX_PIXEL).all():  # NaN likewise
+    if not (np.abs(boxes) < _MAX_PIXEL).all():  # also catches NaN
         raise DigitStructError('it has a box outside of any image')
     struct = DigitStruct(
         names=np.array(names, 'S'),
@@ -176,15 +180,15 @@ def _parse(path: str) -> DigitStruct:
 
 
 def _shrink_cache(file: h5py.File) -> None:
-    """Each object is visited once, and in its default cache libhdf5 would keep 600 MB of them."""
+    """Shrink the cache: each object is read once, but libhdf5 would keep 600 MB of them."""
     config = file.id.get_mdc_config()
     config.set_initial_size = True
     config.initial_size = config.min_size = config.max_size = _CACHE_BYTES
     file.id.set_mdc_config(config)
 
 
-# h5py's low-level interface: an image costs a dozen objects, and its plain interface takes two and
-# a half times as long.
+# The following uses h5py's low-level interface: each image has a dozen objects, and the high-level
+# interface takes 2.5 times as long.
 def _member(group: h5g.GroupID, key: bytes) -> h5d.DatasetID:
     if key not in group:
         raise DigitStructError(f'{key.decode()} is missing')
@@ -194,7 +198,7 @@ def _member(group: h5g.GroupID, key: bytes) -> h5d.DatasetID:
     return member
 
 
-def _follow(reference: h5r.Reference, file, kind: type):
+def _follow(reference: h5r.Reference, file: h5f.FileID, kind: type) -> Any:
     target = h5r.dereference(reference, file) if reference else None
     if not isinstance(target, kind):
         raise DigitStructError('a reference leads nowhere or to another kind of thing')
@@ -202,7 +206,7 @@ def _follow(reference: h5r.Reference, file, kind: type):
 
 
 def _column_length(dataset: h5d.DatasetID, key: str, limit: int) -> int:
-    """The n of an (n, 1) array, checked before memory is taken for it."""
+    """Return the n of an (n, 1) array, and check it before memory is allocated."""
     shape = dataset.shape
     if len(shape) != 2 or shape[1] != 1 or not 1 <= shape[0] <= limit:
         raise DigitStructError(f'{key} has the shape {shape}')
@@ -210,7 +214,7 @@ def _column_length(dataset: h5d.DatasetID, key: str, limit: int) -> int:
 
 
 def _references(dataset: h5d.DatasetID, key: str, limit: int) -> np.ndarray:
-    """(n, 1) object references as (n,) objects."""
+    """Read an (n, 1) array of object references as (n,) objects."""
     length = _column_length(dataset, key, limit)
     if not dataset.get_type().equal(h5t.STD_REF_OBJ):
         raise DigitStructError(f'{key} holds no references')
@@ -220,7 +224,7 @@ def _references(dataset: h5d.DatasetID, key: str, limit: int) -> np.ndarray:
 
 
 def _name(dataset: h5d.DatasetID) -> bytes:
-    """A MATLAB char array, UTF-16, which must be a plain file name."""
+    """Read a MATLAB char array in UTF-16 and check that it is a plain file name."""
     length = _column_length(dataset, 'name', _MAX_NAME)
     if dataset.get_type().get_class() != h5t.INTEGER:
         raise DigitStructError('a name is not text')
@@ -232,10 +236,12 @@ def _name(dataset: h5d.DatasetID) -> bytes:
     return name.encode()
 
 
-def _append_digits(bbox: h5g.GroupID, file, columns: tuple[array, ...], name: bytes) -> int:
-    """Append an image's digits, a column a field; the number of digits."""
+def _append_digits(
+    bbox: h5g.GroupID, file: h5f.FileID, columns: Sequence[array], name: bytes
+) -> int:
+    """Append an image's digits, one column per field, and return the number of digits."""
     lengths = set()
-    for key, column in zip(_FIELDS, columns):
+    for key, column in zip(_FIELDS, columns, strict=True):
         field = _member(bbox, key)
         length = _column_length(field, f'{key.decode()} of {name.decode()}', _MAX_DIGITS)
         lengths.add(length)
@@ -267,8 +273,8 @@ def _stamp(path: str) -> np.ndarray:
     return np.array([_LAYOUT, status.st_size, status.st_mtime_ns])
 
 
-def _read_index(path: str, stamp: np.ndarray):
-    """The index of ``path``, or None where there is none that fits and is whole."""
+def _read_index(path: str, stamp: np.ndarray) -> 'DigitStruct | None':
+    """Return the index of ``path``, or None if it is missing, outdated or broken."""
     try:
         with np.load(path + INDEX_SUFFIX, allow_pickle=False) as index:
             if not np.array_equal(index['stamp'], stamp):
@@ -276,7 +282,7 @@ def _read_index(path: str, stamp: np.ndarray):
             struct = DigitStruct(**{key: index[key] for key in DigitStruct.__annotations__})
             struct.check()
             return struct
-    # A broken archive raises nearly any type of error; whatever it is, the file is parsed.
+    # A broken archive raises nearly any type of error. In each case the file is parsed again.
     except Exception:
         return None
 

@@ -1,3 +1,7 @@
+"""Megapixel MNIST: five digits on a large canvas."""
+
+from typing import Any
+
 import numpy as np
 
 from mmdcn.registry import DATASETS
@@ -5,32 +9,30 @@ from mmdcn.registry import DATASETS
 from .mnist_canvas import DIGIT_SIZE, SPLITS, MNISTCanvas, box_at
 
 NUM_DIGITS = 5
-NUM_OF_LABEL = 3  # of them, so that the label is the majority
+NUM_OF_LABEL = 3  # digits that have the label, so that it is the majority
 NUM_PATTERNS = 50
-STEEPEST = np.pi / 2.5  # of a line
-MIRRORED = 0.44  # the share of second lines that run the other way
-DIMMEST = 0.8  # a pixel of a line, of white
-MARGIN = 28  # pixels from a piece of noise's top left corner to any border
+STEEPEST = np.pi / 2.5  # largest angle of a line
+MIRRORED = 0.44  # share of second lines that are mirrored
+DIMMEST = 0.8  # lowest brightness of a line's pixel, as a share of white
+MARGIN = 28  # pixels between any border and the top left corner of a piece of noise
 IMAGES = {'train': 5000, 'val': 1000, 'trainval': 5000, 'test': 1000}
 
 
 @DATASETS.register_module()
 class MegapixelMNIST(MNISTCanvas):
-    """Five MNIST digits on a large black canvas among noise; the label is their majority.
+    """Five MNIST digits on a large black canvas with noise; the label is their majority.
 
-    The dataset of Attention Sampling (Katharopoulos and Fleuret, ICML 2019), which is the
-    task 'majority' of Iterative Patch Selection (Bergner et al., ICLR 2023). Three
-    of the digits are of the label, two of any others, which may be one and the same. They lie
-    anywhere and don't overlap. A piece of noise is one of 50 patterns, each of them two lines a
-    pixel wide within 28×28 pixels; its top left corner is 28 pixels or more away from all borders.
-    Where things meet, the later piece of noise covers the earlier one, and a digit covers noise,
-    so that all digits can be read (as in Iterative Patch Selection; in Attention Sampling noise
-    covers digits).
+    This is the dataset of Attention Sampling (Katharopoulos and Fleuret, ICML 2019) and the task
+    'majority' of Iterative Patch Selection (Bergner et al., ICLR 2023). Three digits have the
+    label. Two have other labels, which may be equal. Digits lie anywhere and do not overlap. Each
+    piece of noise is one of 50 patterns: two lines, one pixel wide, within 28×28 pixels. Its top
+    left corner is at least 28 pixels away from all borders. Later pieces of noise cover earlier
+    ones, and digits cover noise, so all digits can be read. This follows Iterative Patch
+    Selection; in Attention Sampling, noise covers digits.
 
-    Images are made when asked for and depend on (seed, split, index) alone, whatever the worker or
-    the order; labels and the patterns of the noise, other ones in each split, are fixed by
-    (seed, split). There are 5,000 images in ``'train'`` and ``'trainval'`` and 1,000 in ``'val'``
-    and ``'test'``.
+    Images are made on demand and depend on (seed, split, index) alone, not on the worker or the
+    order. (seed, split) fixes the labels and the patterns of the noise, so each split has its own.
+    ``'train'`` and ``'trainval'`` have 5,000 images, ``'val'`` and ``'test'`` have 1,000.
 
     A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (5, 4) float32 tensor
     with the (x1, y1, x2, y2) of all digits' 28×28 windows, those of the label first.
@@ -38,24 +40,25 @@ class MegapixelMNIST(MNISTCanvas):
     Args:
         data_root: Folder of the unpacked idx files that
             ``tools/dataset_converters/prepare_mnist.py`` makes.
-        split: Where the digits are drawn from: ``'train'`` (the first 55,000), ``'val'`` (the
-            last 5,000 of the training file), ``'trainval'`` (both) or ``'test'``.
+        split: Source of the digits: ``'train'`` (the first 55,000), ``'val'`` (the last 5,000 of
+            the training file), ``'trainval'`` (both) or ``'test'``.
         canvas_size: Height and width of the image, in pixels.
-        num_noise: Pieces of noise an image.
+        num_noise: Pieces of noise per image.
         seed: Chooses labels, digits, places and noise.
-        regenerate: Draw digits, places and noise of an image anew each epoch; its label and the 50
-            patterns stay. This is an augmentation and not the papers' protocol. Needs
+        regenerate: Draw new digits, places and noise for each image in each epoch; its label and
+            the 50 patterns stay. This is an augmentation and not the papers' protocol. It needs
             ``SetEpochHook`` (in the default runtime) or calls of :meth:`set_epoch`.
-        **kwargs: ``pipeline``, ``indices`` and whatever else MMPretrain's ``BaseDataset``
-            takes.
+        **kwargs: ``pipeline``, ``indices`` and the other options of MMPretrain's
+            ``BaseDataset``.
 
     Raises:
         FileNotFoundError: An idx file is missing.
-        ValueError: A file is cut or no idx file of MNIST's size, a label is not a digit, or an
-            option is out of range.
+        ValueError: A file is cut or is not an idx file of MNIST's size, a label is not a digit, or
+            an option is out of range.
     """
 
-    # A digit touches at most four windows of a grid of 28 pixels, so a fifth finds one of 5×5.
+    # On a grid of 28-pixel windows a digit touches at most four. Four digits touch 16 of the 5×5
+    # windows, so there is always room for the fifth digit.
     least_canvas = 5 * DIGIT_SIZE
     must_hold = 'five digits however the first four lie'
 
@@ -68,8 +71,8 @@ class MegapixelMNIST(MNISTCanvas):
         num_noise: int = 50,
         seed: int = 0,
         regenerate: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         if num_noise < 0:
             raise self._refusal('num_noise', f'must be at least 0, got {num_noise}.')
         self.num_noise = num_noise
@@ -83,12 +86,12 @@ class MegapixelMNIST(MNISTCanvas):
         )
 
     def load_data_list(self) -> list[dict]:
-        """Read the digits, draw labels and patterns; an entry is an image's number and label."""
+        """Read the digits, draw labels and patterns, and list each image's number and label."""
         self._digits, labels = self._read_digits()
         self._by_label = np.argsort(labels, kind='stable')
         self._label_ends = np.searchsorted(labels[self._by_label], np.arange(11))
         stream = SPLITS[self.split].stream
-        # Five numbers, where an image has four: these are no image's random numbers.
+        # An image's seed has four numbers; this seed has five, so its random numbers are different.
         self._patterns = crossed_lines(
             np.random.default_rng((self.seed, stream, 0, 0, 1)), NUM_PATTERNS
         )
@@ -109,13 +112,13 @@ class MegapixelMNIST(MNISTCanvas):
 
         canvas = np.zeros((self.canvas_size, self.canvas_size), np.uint8)
         pieces = [(self._patterns[pattern], place) for pattern, *place in noise]
-        pieces += zip(self._digits[digits], places)
+        pieces += zip(self._digits[digits], places, strict=True)
         for piece, (top, left) in pieces:
             canvas[top : top + DIGIT_SIZE, left : left + DIGIT_SIZE] = piece
         return canvas, [box_at(top, left) for top, left in places]
 
     def _draw_digits(self, rng: np.random.Generator, label: int) -> np.ndarray:
-        """Three digits of the label and two others, by their places in the split."""
+        """Draw three digits of the label and two others, as places in the split."""
         start, end = self._label_ends[label : label + 2]
         same = rng.integers(start, end, size=NUM_OF_LABEL)
         others = rng.integers(len(self._digits) - (end - start), size=NUM_DIGITS - NUM_OF_LABEL)
@@ -123,8 +126,8 @@ class MegapixelMNIST(MNISTCanvas):
         return self._by_label[np.concatenate((same, others))]
 
     def _draw_places(self, rng: np.random.Generator) -> list[tuple[int, int]]:
-        """The digits' (top, left), each drawn until it overlaps none before it."""
-        places = []
+        """Draw the digits' (top, left), and draw each again until it overlaps no earlier digit."""
+        places: list[tuple[int, int]] = []
         while len(places) < NUM_DIGITS:
             top, left = rng.integers(self.canvas_size - DIGIT_SIZE + 1, size=2).tolist()
             if all(max(abs(top - y), abs(left - x)) >= DIGIT_SIZE for y, x in places):
@@ -135,9 +138,9 @@ class MegapixelMNIST(MNISTCanvas):
 def crossed_lines(rng: np.random.Generator, number: int) -> np.ndarray:
     """Draw the patterns of the noise, (number, 28, 28) uint8.
 
-    A line runs from the first corner to the other side, 0 to 72 degrees from the vertical. A
-    pattern is one of the lines and another one, which is mirrored left to right with
-    probability 0.44; each pixel has 0.8 to 1 of full brightness.
+    A line runs from the first corner to the opposite side, at 0 to 72 degrees from the vertical. A
+    pattern has two such lines; the second is mirrored left to right with probability 0.44. Each
+    pixel has 0.8 to 1 times the full brightness.
     """
     angles = rng.random((number, 1)) * STEEPEST
     directions = np.cos(angles), np.sin(angles)

@@ -1,8 +1,8 @@
-"""What datasets that draw MNIST's digits on a canvas share."""
+"""Base class of datasets that draw MNIST's digits on a canvas."""
 
 import os.path as osp
 from abc import abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +13,12 @@ DIGIT_SIZE = 28
 
 
 class Split(NamedTuple):
-    """Which digits of MNIST a split draws from."""
+    """The digits of MNIST that a split draws from."""
 
-    prefix: str  # of the files
+    prefix: str  # of the files' names
     total: int  # digits in the file
-    part: slice  # those of the split
-    stream: int  # of random numbers
+    part: slice  # digits of the split
+    stream: int  # number of the random stream
 
 
 SPLITS = {
@@ -30,33 +30,40 @@ SPLITS = {
 
 
 class MNISTCanvas(BaseDataset):
-    """Images of MNIST's digits, made when asked for.
+    """Base class of datasets that draw MNIST's digits on a canvas, on demand.
 
-    An image depends on (seed, split, index) alone, and on the epoch where ``regenerate`` is on,
-    whatever the worker or the order.
+    An image depends on (seed, split, index) alone, and with ``regenerate`` on the epoch. It does
+    not depend on the worker or the order.
 
     Args:
         data_root: Folder of the unpacked idx files that
             ``tools/dataset_converters/prepare_mnist.py`` makes.
         split: ``'train'``, ``'val'``, ``'trainval'`` or ``'test'``.
         canvas_size: Height and width of the image, in pixels.
-        seed: Chooses whatever is random.
-        regenerate: Draw anew each epoch.
-        **kwargs: Of MMPretrain's ``BaseDataset``.
+        seed: Seed of everything random.
+        regenerate: Draw new images in each epoch.
+        **kwargs: Options of MMPretrain's ``BaseDataset``.
 
     Raises:
         FileNotFoundError: An idx file is missing.
-        ValueError: A file is cut or no idx file of MNIST's size, a label is not a digit, or an
-            option is out of range.
+        ValueError: A file is cut or is not an idx file of MNIST's size, a label is not a digit, or
+            an option is out of range.
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
-    least_canvas: int  # pixels
-    must_hold: str  # what needs them
+    least_canvas: int  # smallest canvas_size, in pixels
+    must_hold: str  # what the canvas must have room for, for the error message
 
     def __init__(
-        self, *, data_root: str, split: str, canvas_size: int, seed: int, regenerate: bool, **kwargs
-    ):
+        self,
+        *,
+        data_root: str,
+        split: str,
+        canvas_size: int,
+        seed: int,
+        regenerate: bool,
+        **kwargs: Any,
+    ) -> None:
         if split not in SPLITS:
             raise self._refusal('split', f'must be one of {list(SPLITS)}, got {split!r}.')
         if canvas_size < self.least_canvas:
@@ -71,15 +78,15 @@ class MNISTCanvas(BaseDataset):
         self.canvas_size = canvas_size
         self.seed = seed
         self.regenerate = regenerate
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers see it
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with the workers
         super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch it is, to all workers; it matters where ``regenerate`` is on."""
+        """Tell all workers the epoch, which changes images if ``regenerate`` is on."""
         self._epoch.fill_(epoch)
 
     def get_data_info(self, idx: int) -> dict:
-        """The entry of ``idx`` with its image and boxes, before the pipeline."""
+        """Return the entry of ``idx`` with its image and boxes, before the pipeline."""
         info = super().get_data_info(idx)
         image, boxes = self._render(info)
         info.update(
@@ -92,19 +99,19 @@ class MNISTCanvas(BaseDataset):
 
     @abstractmethod
     def _render(self, info: dict) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-        """The image of an entry, (H, W) uint8, and its digits' (x1, y1, x2, y2)."""
+        """Return an entry's image, (H, W) uint8, and its digits' (x1, y1, x2, y2)."""
 
     def _generator(self, index: int) -> np.random.Generator:
-        """The random numbers of an image."""
+        """Return the random generator of an image."""
         stream = SPLITS[self.split].stream
         return np.random.default_rng((self.seed, stream, index, self._drawn_in()))
 
     def _drawn_in(self) -> int:
-        """The epoch whose random numbers are drawn."""
+        """Return the epoch that seeds the images: the current one, or 0 without ``regenerate``."""
         return int(self._epoch) if self.regenerate else 0
 
     def _read_digits(self) -> tuple[np.ndarray, np.ndarray]:
-        """The split's digits (M, 28, 28) uint8 and their labels (M,)."""
+        """Read the split's digits (M, 28, 28) uint8 and their labels (M,)."""
         prefix, total, part, _ = SPLITS[self.split]
         images = _read_idx(
             osp.join(self.data_root, f'{prefix}-images-idx3-ubyte'), (total, DIGIT_SIZE, DIGIT_SIZE)
@@ -122,7 +129,7 @@ class MNISTCanvas(BaseDataset):
         return ValueError(f'{type(self).__name__}({option}=...) {why}')
 
     def extra_repr(self) -> list[str]:
-        """Lines for ``repr``."""
+        """Return lines for ``repr``."""
         return [
             f'Root of MNIST: \t{self.data_root}',
             f'Split: \t{self.split}',
@@ -132,12 +139,12 @@ class MNISTCanvas(BaseDataset):
 
 
 def box_at(top: int, left: int) -> tuple[int, int, int, int]:
-    """The (x1, y1, x2, y2) of a digit's 28×28 window."""
+    """Return the (x1, y1, x2, y2) of a digit's 28×28 window."""
     return left, top, left + DIGIT_SIZE, top + DIGIT_SIZE
 
 
 def _read_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Read an idx file of unsigned bytes, which must have just this shape."""
+    """Read an idx file of unsigned bytes and check that it has this shape."""
     remedy = (
         f'run `python tools/dataset_converters/prepare_mnist.py --out {osp.dirname(path) or "."}`.'
     )

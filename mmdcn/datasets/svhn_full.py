@@ -1,7 +1,10 @@
+"""Uncropped SVHN (§4.2)."""
+
 import logging
 import os
 import os.path as osp
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +16,8 @@ from mmdcn.registry import DATASETS
 
 from .digit_struct import DigitStruct, load_digit_struct
 
-MAX_LENGTH = 5  # digits that a sequence has places for
-NO_DIGIT = 10  # class of a place that holds none
+MAX_LENGTH = 5  # places for digits in a sequence
+NO_DIGIT = 10  # class of a place without a digit
 NO_LENGTH = -1  # length class of a number that is too long; never predicted
 
 _SPLITS = ('train', 'extra', 'test')
@@ -23,42 +26,42 @@ _PARTS = ('all', 'train', 'val')
 
 @DATASETS.register_module()
 class SVHNFull(BaseDataset):
-    """Street View House Numbers, uncropped: the format 'full numbers' (Netzer et al., 2011).
+    """Uncropped Street View House Numbers, in the format 'full numbers' (Netzer et al., 2011).
 
     A sample has
 
     - ``img_path``;
     - ``gt_digits``: tuple of ints 0 to 9, in stored order, which is the reading order;
-    - ``gt_sequence``: (6,) int64 tensor, the length less 1 (0 to 4) and the classes of the five
+    - ``gt_sequence``: (6,) int64 tensor, the length minus 1 (0 to 4) and the classes of the five
       places (0 to 9, or 10 for none);
-    - ``gt_bboxes``: (n, 4) float32 tensor of (x1, y1, x2, y2) in pixels, as stored: they
-      may stick out of the image. A box without area is left out, so n may be below the number
-      of digits.
+    - ``gt_bboxes``: (n, 4) float32 tensor of (x1, y1, x2, y2) in pixels, as stored. Boxes may
+      reach outside of the image. Boxes without area are left out, so n may be below the number of
+      digits.
 
-    A number of six or more digits has no sequence. In training (``test_mode=False``)
-    such images are dropped. With ``test_mode=True`` they stay, and ``gt_sequence`` has length
-    class -1 and the first five digits, so that no prediction is ever right.
+    A number of six or more digits has no sequence. In training (``test_mode=False``), such images
+    are dropped. With ``test_mode=True`` they stay, and their ``gt_sequence`` has length class -1
+    and the first five digits, so every prediction for them is wrong.
 
-    Images differ in size, so a batch holds more than one only where the pipeline brings them to
-    one size; at original sizes the batch size is 1.
+    Images differ in size. The batch size must be 1, unless the pipeline resizes or crops all images
+    to one size.
 
     Args:
         data_root: Folder with a folder for each split, each with images and ``digitStruct.mat``,
             as ``tools/dataset_converters/prepare_svhn.py`` makes it.
-        split: ``'train'``, ``'extra'``, ``'test'``, or a list of these. The images come in the
-            order train, extra, test, whatever that of the list.
+        split: ``'train'``, ``'extra'``, ``'test'``, or a list of these. The images always come in
+            the order train, extra, test.
         part: ``'all'`` images of the splits; ``'val'``, a random sample of ``val_size`` of them;
-            or ``'train'``, the others. The sample is fixed by ``seed`` and the splits; images
-            dropped for their length or missing are dropped after it is drawn.
-        val_size: Images in the sample.
-        seed: Chooses the sample.
-        allow_missing: Drop images that are listed but not there, with a log line, instead of
+            or ``'train'``, the others. ``seed`` and the splits fix the sample. Images that are
+            missing or have too many digits are dropped after the sample is drawn.
+        val_size: Number of images in the sample.
+        seed: Seed of the sample.
+        allow_missing: Drop listed images that are missing, with a line in the log, instead of
             raising an error.
-        **kwargs: ``pipeline``, ``indices``, ``test_mode`` and whatever else MMPretrain's
-            ``BaseDataset`` takes.
+        **kwargs: ``pipeline``, ``indices``, ``test_mode`` and the other options of MMPretrain's
+            ``BaseDataset``.
 
     Raises:
-        FileNotFoundError: A ``digitStruct.mat`` is missing, or images are.
+        FileNotFoundError: A ``digitStruct.mat`` or images are missing.
         DigitStructError: A ``digitStruct.mat`` is broken.
         ValueError: An option is out of range, or no image is left.
     """
@@ -74,8 +77,8 @@ class SVHNFull(BaseDataset):
         val_size: int = 5000,
         seed: int = 0,
         allow_missing: bool = False,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         splits = [split] if isinstance(split, str) else list(split)
         if not splits or len(set(splits)) < len(splits) or not set(splits) <= set(_SPLITS):
             raise ValueError(
@@ -97,10 +100,10 @@ class SVHNFull(BaseDataset):
         super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Read the indices; an entry is an image's split and its row there.
+        """Read the indices and list each image's split and its row there.
 
-        The rest stays in flat arrays, which workers share, and is put together by
-        :meth:`get_data_info`.
+        All other data stays in flat arrays, which workers share. :meth:`get_data_info` builds the
+        full entry from them.
         """
         self._structs = {name: load_digit_struct(self._file(name)) for name in self._splits}
         splits = np.repeat(np.arange(len(self._splits)), self._sizes())
@@ -118,11 +121,11 @@ class SVHNFull(BaseDataset):
         self._report_empty_boxes()
         return [
             dict(split=self._splits[split], row=row)
-            for split, row in zip(splits[chosen].tolist(), rows[chosen].tolist())
+            for split, row in zip(splits[chosen].tolist(), rows[chosen].tolist(), strict=True)
         ]
 
     def get_data_info(self, idx: int) -> dict:
-        """The entry of ``idx`` with its path, digits, sequence and boxes, before the pipeline."""
+        """Return the entry of ``idx``: path, digits, sequence and boxes, before the pipeline."""
         info = super().get_data_info(idx)
         struct: DigitStruct = self._structs[info['split']]
         row = info['row']
@@ -146,7 +149,7 @@ class SVHNFull(BaseDataset):
         return [len(struct) for struct in self._structs.values()]
 
     def _part_of(self, total: int) -> np.ndarray:
-        """Places of the part's images among all of the splits, ascending."""
+        """Return the part's images as indices into the images of all splits, ascending."""
         if self.part == 'all':
             return np.arange(total)
         if self.val_size >= total:
@@ -158,7 +161,7 @@ class SVHNFull(BaseDataset):
         return np.sort(order[: self.val_size] if self.part == 'val' else order[self.val_size :])
 
     def _present(self) -> np.ndarray:
-        """Which images of the splits are there, (total, ) bool."""
+        """Return which images of the splits exist, (total,) bool."""
         masks = []
         for split, struct in self._structs.items():
             folder = osp.join(self.data_root, split)
@@ -179,7 +182,7 @@ class SVHNFull(BaseDataset):
         return np.concatenate(masks)
 
     def _representable(self, chosen: np.ndarray) -> np.ndarray:
-        """Those of ``chosen`` that may be used; all of them in testing."""
+        """Return the images of ``chosen`` that may be used; in testing, all of them."""
         lengths = np.concatenate([np.diff(struct.offsets) for struct in self._structs.values()])
         fits = lengths[chosen] <= MAX_LENGTH
         too_long = len(chosen) - np.count_nonzero(fits)
@@ -204,7 +207,7 @@ class SVHNFull(BaseDataset):
             )
 
     def extra_repr(self) -> list[str]:
-        """Lines for ``repr``."""
+        """Return lines for ``repr``."""
         return [
             f'Root of SVHN: \t{self.data_root}',
             f'Split: \t{self.split}',
@@ -213,7 +216,7 @@ class SVHNFull(BaseDataset):
 
 
 def _sequence(digits: list[int]) -> torch.Tensor:
-    """The target of a number, (6,): its length class, then the classes of five places."""
+    """Return the target of a number, (6,): its length class, then the classes of five places."""
     length = len(digits) - 1 if len(digits) <= MAX_LENGTH else NO_LENGTH
     places = (digits + [NO_DIGIT] * MAX_LENGTH)[:MAX_LENGTH]
     return torch.tensor([length, *places])

@@ -1,5 +1,20 @@
-"""Trained classifiers outside of Python; needs what requirements/optional.txt lists."""
+"""Make trained classifiers faster, and export them to ONNX.
 
-from .onnx import INPUT, TOLERANCE, RawToOutputs, differences, export_onnx
+The export needs the packages of requirements/optional.txt, so it is imported on demand.
+"""
 
-__all__ = ['INPUT', 'TOLERANCE', 'RawToOutputs', 'differences', 'export_onnx']
+from typing import Any
+
+from .optimize import optimize_for_inference
+
+_OF_ONNX = ('INPUT', 'TOLERANCE', 'RawToOutputs', 'differences', 'export_onnx')
+
+__all__ = ['optimize_for_inference', *_OF_ONNX]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _OF_ONNX:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from . import onnx
+
+    return getattr(onnx, name)

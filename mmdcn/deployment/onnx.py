@@ -1,6 +1,7 @@
-"""A classifier as one ONNX graph, from raw images to what it says and where it looked."""
+"""Export a classifier as one ONNX graph: from raw images to its prediction and patches."""
 
 import copy
+from typing import Any
 
 import onnx_ir
 import onnxruntime
@@ -9,41 +10,42 @@ from onnx_ir.passes import common as passes
 from onnxscript import opset18 as op
 from torch import nn
 
-from mmdcn.models import DCNClassifier, OracleCells, RandomCells, SequenceHead, TopKSelector
+from mmdcn.models import DCNClassifier, SequenceHead
 from mmdcn.models.heads.sequence_head import most_probable
+from mmdcn.structures import Cells, Measured
 
 INPUT = 'images'
-TOLERANCE = 1e-4  # of what differences gives
-COPY, INFER = 0, -1  # in the shape that a Reshape is given
+TOLERANCE = 1e-4  # largest value of `differences` that counts as equal
+COPY, INFER = 0, -1  # special sizes in the shape of a Reshape
 
 
 class RawToOutputs(nn.Module):
-    """What the graph computes: normalisation, the classifier, and where it looked.
+    """The computation of the graph: normalisation, the classifier and its patches.
 
     Args:
         model: A ``DCNClassifier`` or an MMPretrain ``ImageClassifier``.
     """
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Raw images, (N, C, H, W) uint8 as a dataset gives them, -> the outputs by name.
+        """Return the outputs by name for raw images of a dataset, (N, C, H, W) uint8.
 
-        ``logits`` (N, classes), or of a ``SequenceHead`` ``log_probabilities`` (N, 12·M) and the
-        most probable ``sequence`` (N, 1 + M); of a DCN also ``cells`` (N, k), ``patch_bboxes``
-        (N, k, 4) and ``saliency`` (N, s1, s2), as in its predictions.
+        The outputs are ``logits`` (N, classes), or for a ``SequenceHead`` ``log_probabilities``
+        (N, 12·M) and the most probable ``sequence`` (N, 1 + M). A DCN also gives ``cells`` (N, k),
+        ``patch_bboxes`` (N, k, 4) and ``saliency`` (N, s1, s2), as in its predictions.
         """
         images = self.model.data_preprocessor(dict(inputs=images))['inputs']
         seen = self.model.extract_feat(images)
         if not isinstance(self.model, DCNClassifier):
             return self._answer(seen)
-        boxes = self.model.patch_extractor.boxes(seen.cells, seen.coarse.shape[-2:])
+        cells = seen.cells
         return dict(
             **self._answer(seen.refined),
-            cells=seen.cells,
-            patch_bboxes=boxes,
+            cells=cells.group(cells.index),
+            patch_bboxes=cells.group(seen.windows.boxes()),
             saliency=seen.saliency,
         )
 
@@ -56,19 +58,19 @@ class RawToOutputs(nn.Module):
 
 
 def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
-    """Make one graph of a classifier; batch and image size stay open.
+    """Export a classifier as one graph with dynamic batch and image sizes.
 
     Args:
-        model: A ``DCNClassifier`` or an MMPretrain ``ImageClassifier``; is not changed.
+        model: A ``DCNClassifier`` or an MMPretrain ``ImageClassifier``. It is not changed.
         images: Two raw images of any size that the model takes, (2, C, H, W) uint8.
 
     Returns:
-        onnx_ir.Model: From :data:`INPUT` to the outputs of :class:`RawToOutputs`.
+        onnx_ir.Model: The graph from :data:`INPUT` to the outputs of :class:`RawToOutputs`.
 
     Raises:
-        ValueError: A part needs more than the image, or gives no two times the same, or chooses
-            other numbers of patches for other images.
-        torch.onnx.OnnxExporterError: A part has no counterpart in ONNX.
+        ValueError: A part needs more than the image, draws at random, or gives images different
+            numbers of patches.
+        torch.onnx.OnnxExporterError: A part cannot be expressed in ONNX.
     """
     _check_parts(model)
     model = copy.deepcopy(model).eval()
@@ -89,33 +91,34 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
 
 
 def differences(
-    model: nn.Module, session: onnxruntime.InferenceSession, images: torch.Tensor
+    model: Any, session: onnxruntime.InferenceSession, images: torch.Tensor
 ) -> dict[str, float]:
-    """How far a graph's outputs are from the model's, by name.
+    """Compare a graph's outputs with the model's, and return the differences by name.
 
-    Each is the largest difference over the largest value, which counts as 1 where it is more and
-    as 0.1 where it is less. Cells that are salient to the last digit alike can be told apart by
-    rounding alone; so ``cells`` compares how salient the graph's are with how salient the
-    model's are, and all else is compared with the model looking at the graph's cells.
+    Each figure is the largest absolute difference, divided by the largest absolute value. This
+    divisor is clamped to [0.1, 1]. Rounding can change the choice between cells of almost equal
+    saliency. So ``cells`` compares the saliency of the graph's cells with that of the model's
+    cells. For all other outputs, the model looks at the graph's cells.
 
     Args:
-        model: In evaluation mode.
-        session: Of the model's graph.
+        model: The model, in evaluation mode.
+        session: A session of the model's graph.
         images: (N, C, H, W) uint8.
     """
     names = [output.name for output in session.get_outputs()]
-    found = dict(zip(names, map(torch.from_numpy, session.run(names, {INPUT: images.numpy()}))))
-    looking = copy.deepcopy(model)
+    found = dict(
+        zip(names, map(torch.from_numpy, session.run(names, {INPUT: images.numpy()})), strict=True)
+    )
+    looking: Any = copy.deepcopy(model)
     if 'cells' in found:
         looking.selector = _Told(found['cells'])
     with torch.no_grad():
         expected = RawToOutputs(looking)(images)
         if 'cells' in found:
-            for outputs, cells in (
-                (expected, model.selector(expected['saliency'])),
-                (found, found['cells']),
-            ):
-                outputs['cells'] = expected['saliency'].flatten(1).gather(1, cells)
+            saliency = expected['saliency']
+            own = model.selector(Measured(saliency))
+            for outputs, cells in ((expected, own.group(own.index)), (found, found['cells'])):
+                outputs['cells'] = saliency.flatten(1).gather(1, cells)
     return {name: _difference(found[name], expected[name]) for name in names}
 
 
@@ -129,36 +132,37 @@ def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 class _Told(nn.Module):
-    """A selector that chooses the cells it was given."""
+    """A selector that always chooses the cells given at construction."""
 
     def __init__(self, cells: torch.Tensor):
         super().__init__()
         self.cells = cells
 
-    def forward(self, *measured: torch.Tensor) -> torch.Tensor:
-        return self.cells
+    def forward(self, measured: Measured) -> Cells:
+        """Return the given cells."""
+        return Cells.fixed(self.cells, measured.grid)
 
 
 def _check_parts(model: nn.Module) -> None:
-    for kind, reason in ((OracleCells, 'reads the true boxes'), (RandomCells, 'draws at random')):
-        if isinstance(getattr(model, 'saliency', None), kind):
+    saliency, selector = getattr(model, 'saliency', None), getattr(model, 'selector', None)
+    for unfit, reason in (('needs_truth', 'reads the true boxes'), ('draws', 'draws at random')):
+        if getattr(saliency, unfit, False):
             raise ValueError(
-                f'{kind.__name__} {reason}, which no graph of an image alone does: '
+                f'{type(saliency).__name__} {reason}, which no graph of an image alone does: '
                 'choose another saliency.'
             )
-    selector = getattr(model, 'selector', None)
-    if isinstance(model, DCNClassifier) and type(selector) is not TopKSelector:
+    if getattr(selector, 'adaptive', False):
         raise ValueError(
             f'{type(selector).__name__} may choose another number of patches for each '
-            'image, which the graph has no room for: choose TopKSelector.'
+            'image, which the graph cannot do: choose TopKSelector.'
         )
 
 
 def _fix_shapes(model: onnx_ir.Model) -> None:
-    """Let ``Reshape`` copy or infer the sizes that are open, where it can.
+    """Let ``Reshape`` copy or infer dynamic sizes where possible.
 
-    torch computes each from the size of the image, number by number, which costs more time than
-    the reshaping.
+    torch computes each of these sizes from the image size with operators of its own, which take
+    more time than the reshape.
     """
     for node in model.graph:
         if node.op_type != 'Reshape' or node.inputs[1].const_value is not None:
@@ -182,13 +186,13 @@ def _fix_shapes(model: onnx_ir.Model) -> None:
     passes.RemoveUnusedNodesPass()(model)
 
 
-def _einsum(equation, tensors, path=None):
-    if equation == 'nm,mr->nmr':  # of scatter_windows; ONNX Runtime is slow at outer products
+def _einsum(equation: str, tensors: Any, path: Any = None) -> Any:
+    if equation == 'nm,mr->nmr':  # from scatter_windows; ONNX Runtime is slow at outer products
         return op.Mul(op.Unsqueeze(tensors[0], [2]), tensors[1])
     return op.Einsum(*tensors, equation=equation)
 
 
-def _peaks(feats, size):
+def _peaks(feats: Any, size: Any) -> Any:
     if tuple(size) != (1, 1):
         raise ValueError(f'An adaptive max pool is exported to 1×1 only, not to {size}.')
     cells = op.Reshape(feats, op.Constant(value_ints=[COPY, COPY, INFER]))  # (N, D, h·w)
@@ -198,9 +202,11 @@ def _peaks(feats, size):
     )
 
 
-def _shrunk(images, size, align_corners, height=None, width=None):
-    # By the scale itself, as torch does it; from the two sizes, which are whole pixels, another one
-    # would be worked out.
+def _shrunk(
+    images: Any, size: Any, align_corners: Any, height: Any = None, width: Any = None
+) -> Any:
+    # Pass the scale itself, as torch uses it. ONNX would derive another scale from the two sizes,
+    # which are rounded to whole pixels.
     if align_corners or height is None or width is None:
         raise ValueError('Shrinking without aliasing is exported by a scale only.')
     scales = op.Constant(value_floats=[1.0, 1.0, height, width])
@@ -216,7 +222,7 @@ def _shrunk(images, size, align_corners, height=None, width=None):
     )
 
 
-# Sizes and cells are never negative, for which torch's own translations are prepared.
+# These are simpler than torch's own translations, which also handle negative sizes and indices.
 _TRANSLATIONS = {
     torch.ops.aten.floor_divide.default: lambda dividend, divisor: op.Div(dividend, divisor),
     torch.ops.aten.remainder.Scalar: lambda dividend, divisor: op.Mod(dividend, divisor),

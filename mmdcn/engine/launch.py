@@ -1,22 +1,24 @@
-"""What the tools that run a config have in common."""
+"""Load configs and build runners, in one process or in several."""
 
-import argparse
 import atexit
 import os
 import os.path as osp
 import subprocess
 import time
+from os import PathLike
+from pathlib import Path
 
 import torch
 import torch.distributed as torch_dist
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmdcn.engine.cpu import distribute_on_cpu
 from mmdcn.utils.build import read_config
 from mmdcn.utils.checkpoint import check_weights_of, load_named_weights, read_checkpoint
 
-# Who starts the processes, and in which variables he tells each which one it is.
+# Launchers of processes, and the environment variables that tell each process its number.
 LAUNCHERS = dict(
     pytorch=('torchrun', dict(RANK='RANK', WORLD_SIZE='WORLD_SIZE', LOCAL_RANK='LOCAL_RANK')),
     slurm=(
@@ -34,71 +36,63 @@ LAUNCHERS = dict(
 )
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments that every tool of OpenMMLab that runs a config has."""
-    parser.add_argument(
-        '--work-dir',
-        help='where logs and checkpoints go; ./work_dirs/<name of the config> by default',
-    )
-    parser.add_argument('--amp', action='store_true', help='mixed precision')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, as in: train_dataloader.batch_size=64 '
-        'model.selector.k=4. Lists are written key="[a,b]", without blanks.',
-    )
-    parser.add_argument('--launcher', choices=['none', *LAUNCHERS], default='none')
-    # torch.distributed.launch passes the rank as an option, torchrun in the environment.
-    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
-
-
-def load_config(args: argparse.Namespace) -> Config:
-    """Read ``args.config`` and apply the common arguments to it.
+def load_config(
+    path: str | PathLike,
+    options: dict | None = None,
+    *,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+    local_rank: int = 0,
+) -> Config:
+    """Read a config for a runner, and join the other processes if a launcher started this one.
 
     Args:
-        args: Has ``config`` and what :func:`add_common_arguments` adds.
+        path: The config file.
+        options: Settings that override those of the file.
+        work_dir: Folder for logs and checkpoints. By default it is the config's, or
+            ``work_dirs/<name of the config>``.
+        launcher: A key of :data:`LAUNCHERS`, or ``'none'`` for a single process.
+        local_rank: Number of this process on its machine, used if the environment does not set it.
 
     Returns:
-        Config: Ready for a runner, but for what is special to training or testing.
+        Config: The config for a runner, still without the settings for training or testing.
 
     Raises:
-        SystemExit: There is no such config, or no launcher has started this process.
+        FileNotFoundError: There is no such config.
+        ValueError: The file is not a config, or no launcher has started this process.
     """
-    cfg = read_config(args.config)
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
-    if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
+    cfg = read_config(path, options)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = osp.join('work_dirs', osp.splitext(osp.basename(args.config))[0])
+        cfg.work_dir = osp.join('work_dirs', Path(path).stem)
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
             cfg[loader].setdefault('pin_memory', torch.cuda.is_available())
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
-    cfg.launcher = args.launcher
-    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    if args.launcher != 'none':
-        _name_process(args.launcher)
+    cfg.launcher = launcher
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    if launcher != 'none':
+        _name_process(launcher)
         if not torch.cuda.is_available():
-            _distribute_on_cpu(cfg)
+            distribute_on_cpu(cfg)
         atexit.register(_leave_group)
     return cfg
 
 
 def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = False) -> Runner:
-    """Make a runner whose ``test()`` is all that is left to do.
+    """Build a runner that is ready for ``test()``.
 
     Args:
-        cfg: Is changed.
-        checkpoint: Weights; None takes those that the model's ``init_cfg`` names, as for a DCN
-            whose towers were trained apart.
-        tta: Average over the views of ``cfg.tta_pipeline`` with ``cfg.tta_model``.
+        cfg: The config. It is changed.
+        checkpoint: File of weights; None means the weights that the model's ``init_cfg`` names, as
+            for a DCN whose towers were trained separately.
+        tta: Whether to average over the views of ``cfg.tta_pipeline`` with ``cfg.tta_model``.
 
     Raises:
         FileNotFoundError: A checkpoint that an ``init_cfg`` names is not there.
-        ValueError: There is no such checkpoint, no weights or those of another model, or there
-            are no views to average.
+        ValueError: There is no such checkpoint, there are no weights, the weights are of another
+            model, or there are no views to average.
     """
     check_weights(cfg, checkpoint)
     cfg.load_from = checkpoint
@@ -111,8 +105,8 @@ def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = Fa
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     if checkpoint is None:
         load_named_weights(model)
-    elif '://' not in checkpoint:  # else MMEngine knows from where
-        # It would go on with whatever weights have the same names.
+    elif '://' not in checkpoint:  # else MMEngine downloads it
+        # MMEngine would load only the weights with matching names and go on.
         check_weights_of(model.module if tta else model, read_checkpoint(checkpoint))
     return runner
 
@@ -121,7 +115,8 @@ def check_weights(cfg: Config, checkpoint: str | None) -> None:
     """Check that there are weights for ``cfg.model``.
 
     Raises:
-        ValueError: The checkpoint is not there, or is None and the config does not name all.
+        ValueError: The checkpoint does not exist, or is None and the config does not name the
+            weights of all parts.
     """
     if checkpoint is None and not names_weights(cfg.model):
         raise ValueError(
@@ -133,7 +128,7 @@ def check_weights(cfg: Config, checkpoint: str | None) -> None:
 
 
 def names_weights(model: dict) -> bool:
-    """Whether ``init_cfg``s load a checkpoint of a model, or of its towers and head each."""
+    """Return whether ``init_cfg`` loads weights of the whole model, or of both towers and head."""
     steps = model.get('init_cfg') or []
     if any(
         step.get('type') == 'Pretrained' for step in ([steps] if isinstance(steps, dict) else steps)
@@ -144,15 +139,15 @@ def names_weights(model: dict) -> bool:
 
 
 def _name_process(launcher: str) -> None:
-    """Say in torchrun's variables which process this is.
+    """Set torchrun's environment variables to the number of this process.
 
-    MMEngine's launchers do so too, but on GPUs only and under MPI without LOCAL_RANK, which its
-    wrapper of a model reads.
+    MMEngine's launchers do so too, but only on GPUs, and under MPI without LOCAL_RANK, which its
+    model wrapper reads.
     """
     starter, names = LAUNCHERS[launcher]
     for name, theirs in names.items():
         if theirs not in os.environ:
-            raise SystemExit(
+            raise ValueError(
                 f'--launcher {launcher} reads {theirs}, which is not set: start the '
                 f'processes with {starter}, or leave --launcher out.'
             )
@@ -163,7 +158,7 @@ def _name_process(launcher: str) -> None:
 
 
 def _first_machine(launcher: str) -> str:
-    """The address at which the processes meet."""
+    """Return the address at which the processes meet."""
     if launcher == 'slurm':
         machines = subprocess.run(
             ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']],
@@ -174,25 +169,15 @@ def _first_machine(launcher: str) -> str:
         return machines.stdout.split()[0]
     if os.environ.get('OMPI_COMM_WORLD_LOCAL_SIZE') == os.environ['WORLD_SIZE']:
         return '127.0.0.1'
-    raise SystemExit(
+    raise ValueError(
         f'--launcher {launcher} needs the address of the first machine: set '
         'MASTER_ADDR for all processes, under mpirun with -x MASTER_ADDR=...'
     )
 
 
 def _leave_group() -> None:
-    """End the threads that talk to other processes; the interpreter's end may abort on them."""
+    """End the communication threads, which can make the interpreter abort when it exits."""
     if torch_dist.is_initialized():
-        # One may still be giving back what the last collective had, for which it needs Python.
+        # A thread may still be freeing memory of the last collective, for which it needs Python.
         time.sleep(0.2)
         torch_dist.destroy_process_group()
-
-
-def _distribute_on_cpu(cfg: Config) -> None:
-    """Let the processes meet on the CPU, for which MMEngine insists on a GPU."""
-    if not torch_dist.is_initialized():
-        torch_dist.init_process_group('gloo')
-    cfg.setdefault(
-        'model_wrapper_cfg',
-        dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
-    )

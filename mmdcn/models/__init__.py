@@ -1,3 +1,5 @@
+"""Models and their parts. Importing this module registers them."""
+
 import mmpretrain.models  # noqa: F401  (fills the parent registry)
 
 from .backbones import *  # noqa: F401,F403

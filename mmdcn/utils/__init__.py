@@ -1,0 +1,1 @@
+"""Utilities for configs, checkpoints and versions."""

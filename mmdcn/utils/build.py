@@ -1,46 +1,94 @@
-"""Models and datasets of a config, outside of a runner."""
+"""Build models and datasets from a config, without a runner."""
 
+from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from torch import nn
-from torch.utils.data import Dataset
+from mmengine.model import BaseModel
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmdcn.registry import DATASETS, MODELS
+from mmdcn.utils.moved import moved
 
 
-def read_config(path: str | Path) -> Config:
+def read_config(path: str | PathLike, options: dict | None = None) -> Config:
     """Read a config file.
 
+    Args:
+        path: The config file.
+        options: Settings that override those of the file, such as ``{'model.selector.k': 4}``.
+
     Raises:
-        SystemExit: It is not there, or no config.
+        FileNotFoundError: There is no such file. For a config of an earlier version, the message
+            names its replacement.
+        ValueError: The file is not a config.
     """
-    if not Path(path).is_file():
-        raise SystemExit(f'The config {path} is not there; those of mmdcn are in configs/.')
-    if Path(path).suffix not in ('.py', '.json', '.yaml', '.yml'):
-        raise SystemExit(f'{path} is no config: name a .py file, such as those in configs/.')
-    return Config.fromfile(path)
+    path = Path(path)
+    if not path.is_file():
+        where = moved(path) or 'those of mmdcn are in configs/.'
+        raise FileNotFoundError(f'The config {path} is not there; {where}')
+    if path.suffix not in ('.py', '.json', '.yaml', '.yml'):
+        raise ValueError(f'{path} is not a config: name a .py file, such as those in configs/.')
+    try:
+        cfg = Config.fromfile(path)
+    except SyntaxError as error:
+        raise ValueError(f'The config {path} is not valid Python: {error}.') from error
+    cfg.merge_from_dict(options or {})
+    return cfg
 
 
-def build_model(cfg: Config) -> nn.Module:
-    """Build ``cfg.model`` as a runner would, with the data preprocessor, in evaluation mode."""
-    init_default_scope(cfg.default_scope)
+def scope_of(cfg: Config) -> str:
+    """Return the scope in which the types of a config are searched first."""
+    return cfg.get('default_scope') or 'mmdcn'
+
+
+def build_model(cfg: Config) -> BaseModel:
+    """Build ``cfg.model`` with its data preprocessor, as a runner would, in evaluation mode.
+
+    Raises:
+        ValueError: A type is not registered, or parts do not fit each other.
+    """
     model = dict(cfg.model)
-    if 'data_preprocessor' in cfg:
-        model.setdefault('data_preprocessor', cfg.data_preprocessor)
-    return MODELS.build(model).eval()
+    if model.get('data_preprocessor') is None and 'data_preprocessor' in cfg:
+        model['data_preprocessor'] = cfg.data_preprocessor
+    try:
+        with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+            return MODELS.build(model).eval()
+    except KeyError as error:  # MMEngine raises it for a type that is not registered
+        name = cfg.filename or 'in the checkpoint'
+        raise ValueError(
+            f'The config {name} cannot be built: {error.args[0]}. A config file may '
+            'name what to import in custom_imports; one in a checkpoint may not, so '
+            'pass the file as well.'
+        ) from error
 
 
 def build_dataset(cfg: Config, subset: str = 'test') -> Dataset:
     """Build the dataset of ``cfg.{subset}_dataloader``."""
-    init_default_scope(cfg.default_scope)
-    return DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
+    with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+        return DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
+
+
+def build_loader(
+    cfg: Config, subset: str = 'test', indices: Sequence[int] | None = None
+) -> DataLoader:
+    """Build the loader of ``cfg.{subset}_dataloader``, optionally for some images only."""
+    dataset = build_dataset(cfg, subset)
+    return Runner.build_dataloader(
+        {
+            **cfg[f'{subset}_dataloader'],
+            'collate_fn': dict(type='default_collate'),
+            'dataset': dataset if indices is None else Subset(dataset, indices),
+        }
+    )
 
 
 def first_images(cfg: Config, number: int) -> torch.Tensor:
-    """The first images of the test set as a model sees them, (number, C, H, W)."""
+    """Return the first images of the test set as the model sees them, (number, C, H, W)."""
     dataset = build_dataset(cfg)
     inputs = torch.stack([dataset[index]['inputs'] for index in range(number)])
     return build_model(cfg).data_preprocessor(dict(inputs=inputs))['inputs']

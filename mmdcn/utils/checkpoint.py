@@ -1,4 +1,4 @@
-"""Checkpoints that are read without running anything that is in them."""
+"""Read checkpoints without running any code in them."""
 
 import ast
 import pickle
@@ -6,18 +6,20 @@ import textwrap
 from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.model import BaseModule
 from torch import nn
 
 from mmdcn.registry import DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
 from mmdcn.utils.safe_globals import register_safe_globals
+from mmdcn.utils.upgrade import upgrade
 
 
 class Checkpoint(NamedTuple):
-    """What a checkpoint file of MMEngine holds, as far as it matters for a prediction."""
+    """The parts of an MMEngine checkpoint that a prediction needs."""
 
     path: Path
     weights: dict[str, torch.Tensor]
@@ -29,21 +31,21 @@ def read_checkpoint(path: str | PathLike) -> Checkpoint:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no checkpoint, or holds more than weights and plain values.
+        ValueError: The file is not a checkpoint, or holds more than weights and plain values.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f'The checkpoint {path} is not there.')
     try:
-        register_safe_globals()  # onedl-mmengine's loader takes them away again
+        register_safe_globals()  # needed each time, because onedl-mmengine's loader clears them
         content = torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f'{path} is no checkpoint that can be read without running code in it, '
+            f'{path} is not a checkpoint that can be read without running code in it, '
             'so it was not read: it is another kind of file, or holds objects beside '
             'weights and plain values.'
         ) from error
-    # torch answers broken bytes with many types of error.
+    # torch raises many types of error on broken bytes.
     except Exception as error:
         raise ValueError(
             f'The checkpoint {path} is cut or is none ({_one_line(error)}).'
@@ -54,28 +56,28 @@ def read_checkpoint(path: str | PathLike) -> Checkpoint:
         and weights
         and all(isinstance(weight, torch.Tensor) for weight in weights.values())
     ):
-        raise ValueError(f'{path} is no checkpoint: it holds no state_dict.')
+        raise ValueError(f'{path} is not a checkpoint: it holds no state_dict.')
     meta = content.get('meta') if 'state_dict' in content else None
-    # A model that was wrapped to train on several devices names its weights so.
+    # A model wrapped for training on several devices adds this prefix to the names.
     weights = {name.removeprefix('module.'): weight for name, weight in weights.items()}
     return Checkpoint(path, weights, meta if isinstance(meta, dict) else {})
 
 
 def load_weights(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Put a checkpoint's weights into a model, all of them.
+    """Load all weights of a checkpoint into a model.
 
     Raises:
-        ValueError: They are of another model; the message says which weights differ.
+        ValueError: The weights are of another model; the message says which ones differ.
     """
     check_weights_of(model, checkpoint)
     model.load_state_dict(checkpoint.weights)
 
 
 def check_weights_of(model: nn.Module, checkpoint: Checkpoint) -> None:
-    """Check that a checkpoint's weights are a model's, all of them.
+    """Check that a checkpoint has exactly the weights of a model.
 
     Raises:
-        ValueError: They are of another model; the message says which weights differ.
+        ValueError: The weights are of another model; the message says which ones differ.
     """
     _check_names(
         model,
@@ -88,12 +90,12 @@ def check_weights_of(model: nn.Module, checkpoint: Checkpoint) -> None:
     )
 
 
-def load_named_weights(model: nn.Module) -> None:
-    """Put the weights into a model that the ``init_cfg``s of its parts name, all it needs.
+def load_named_weights(model: BaseModule) -> None:
+    """Load all weights of a model, as named by the ``init_cfg`` of its parts.
 
     Raises:
-        FileNotFoundError: A checkpoint is not there.
-        ValueError: One is of another model, or there is a part whose weights none names.
+        FileNotFoundError: A checkpoint is missing.
+        ValueError: A checkpoint is of another model, or no ``init_cfg`` names a part's weights.
     """
     unnamed = set(model.state_dict())
     for path, part in model.named_modules():
@@ -102,7 +104,7 @@ def load_named_weights(model: nn.Module) -> None:
             if step['type'] != 'Pretrained':
                 continue
             unnamed -= {f'{path}.{name}'.lstrip('.') for name in part.state_dict()}
-            if '://' not in step['checkpoint']:  # else MMEngine knows from where
+            if '://' not in step['checkpoint']:  # else MMEngine downloads it
                 _check_names(part, _read_part(step['checkpoint'], step.get('prefix')), {})
     if unnamed:
         raise ValueError(
@@ -113,7 +115,7 @@ def load_named_weights(model: nn.Module) -> None:
 
 
 def _read_part(path: str, prefix: str | None) -> Checkpoint:
-    """The weights of a checkpoint whose names begin with ``prefix``, without it."""
+    """Read the weights whose names begin with ``prefix``, and remove it from the names."""
     try:
         checkpoint = read_checkpoint(path)
     except FileNotFoundError as error:
@@ -132,7 +134,7 @@ def _read_part(path: str, prefix: str | None) -> Checkpoint:
 
 
 def _check_names(model: nn.Module, checkpoint: Checkpoint, more: dict[str, list[str]]) -> None:
-    """Check that a checkpoint has all weights of a model, and that there is nothing ``more``."""
+    """Check that a checkpoint has all weights of a model, and report ``more`` differences too."""
     own, given = model.state_dict(), checkpoint.weights
     shapes = [
         f'{name} ({_shape(given[name])}, the model {_shape(own[name])})'
@@ -156,10 +158,10 @@ def _check_names(model: nn.Module, checkpoint: Checkpoint, more: dict[str, list[
 
 
 def config_of(checkpoint: Checkpoint) -> Config:
-    """The config that MMEngine put into a checkpoint, read as plain values.
+    """Read the config that MMEngine stores in a checkpoint, as plain values.
 
     Raises:
-        ValueError: There is none, or it holds more than plain values, or names a type that is
+        ValueError: There is no config, it holds more than plain values, or it names a type that is
             not registered.
     """
     text = checkpoint.meta.get('cfg')
@@ -170,7 +172,7 @@ def config_of(checkpoint: Checkpoint) -> Config:
         )
     remedy = 'pass the config file, and the checkpoint as pretrained'
     try:
-        config = Config(_plain_values(text))
+        config = Config(upgrade(_plain_values(text)))
     except (SyntaxError, TypeError, ValueError, AttributeError, KeyError, RecursionError) as error:
         raise ValueError(
             f'The config in the checkpoint {checkpoint.path} holds more than plain '
@@ -184,7 +186,7 @@ def config_of(checkpoint: Checkpoint) -> Config:
     ]
     for kind in (part['type'] for part in _parts(built)):
         scope, _, name = kind.rpartition('.')
-        # For what it does not find, MMEngine imports and calls whatever has that name.
+        # MMEngine would import and call anything with the name of a type that is not registered.
         if name not in known or '.' in scope:
             raise ValueError(
                 f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
@@ -200,7 +202,7 @@ def config_of(checkpoint: Checkpoint) -> Config:
 
 
 class _DictCalls(ast.NodeTransformer):
-    """``dict(a=1)`` -> ``{'a': 1}``."""
+    """Rewrites ``dict(a=1)`` as ``{'a': 1}``."""
 
     def visit_Call(self, call: ast.Call) -> ast.AST:
         self.generic_visit(call)
@@ -213,16 +215,18 @@ class _DictCalls(ast.NodeTransformer):
 
 
 def _plain_values(text: str) -> dict:
-    """Of a module of nothing but assignments of literals."""
+    """Read a module that only assigns literals, and return its values by name."""
     values = {}
     for statement in ast.parse(text).body:
-        (target,) = statement.targets
-        values[target.id] = ast.literal_eval(_DictCalls().visit(statement.value))
+        if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+            raise ValueError(f'line {statement.lineno} is no assignment')
+        value = _DictCalls().visit(statement.value)
+        values[statement.targets[0].id] = ast.literal_eval(value)
     return values
 
 
-def _parts(part) -> Iterator[dict]:
-    """Every ``dict(type='X', ...)`` inside of a config."""
+def _parts(part: Any) -> Iterator[dict]:
+    """Yield every ``dict(type='X', ...)`` inside of a config."""
     if isinstance(part, dict):
         if isinstance(part.get('type'), str):
             yield part
@@ -233,7 +237,7 @@ def _parts(part) -> Iterator[dict]:
 
 
 def _downloads(part: dict) -> bool:
-    """Whether a registered part of others takes a model, or the code of one, off a hub."""
+    """Return whether a part from another library downloads a model, or its code, from a hub."""
     name = part['type'].rpartition('.')[2]
     return (
         name.startswith('HuggingFace')
@@ -245,7 +249,7 @@ def _downloads(part: dict) -> bool:
 
 
 def _registered() -> set:
-    """Names that the registries of what a prediction needs know, those of parents too."""
+    """Return all names in the registries that a prediction needs, including their parents."""
     names = set()
     for registry in (DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS):
         while registry is not None:

@@ -1,10 +1,10 @@
-"""Versions of the OpenMMLab packages that mmdcn runs on."""
+"""Check the versions of the OpenMMLab packages that mmdcn needs."""
 
 from collections.abc import Callable
 from importlib import import_module, metadata
 
-# package -> (lowest version, first version too new, what to install of OpenMMLab, and what of the
-# maintained fork, whose packages have the same names once they are imported)
+# package -> (lowest version, first version that is too new, requirement to install from OpenMMLab,
+# requirement to install from the maintained fork, whose packages are imported under the same names)
 OPENMMLAB_VERSIONS: dict[str, tuple[str, str, str, str]] = {
     'mmengine': ('0.10.5', '1.0.0', 'mmengine==0.10.7', 'onedl-mmengine==0.10.12'),
     'mmcv': ('2.0.0', '2.4.0', 'mmcv-lite==2.2.0', 'onedl-mmcv==2.3.6'),
@@ -27,17 +27,16 @@ def check_dependencies(
     installed: Callable[[str], str] = _import_version,
     fork_is_installed: Callable[[], bool] = _fork_is_installed,
 ) -> None:
-    """Check that mmengine, mmcv and mmpretrain are there in a version that works.
+    """Check that mmengine, mmcv and mmpretrain are installed in versions that work.
 
     Args:
-        installed: Maps a package's name to its installed version, raising
-            ``ModuleNotFoundError`` where it is absent.
-        fork_is_installed: Says whether a package to install is one of the fork's: one of
-            OpenMMLab would overwrite its files.
+        installed: Maps a package's name to its installed version; raises ``ModuleNotFoundError``
+            if it is not installed.
+        fork_is_installed: Says whether the fork is installed. Then the message names packages of
+            the fork, because those of OpenMMLab would overwrite its files.
 
     Raises:
-        ImportError: A package is absent, too old or too new. The message says
-            what to install.
+        ImportError: A package is missing, too old or too new. The message says what to install.
     """
     for package, (lowest, too_new, of_openmmlab, of_fork) in OPENMMLAB_VERSIONS.items():
         requirement = of_fork if fork_is_installed() else of_openmmlab
@@ -52,14 +51,14 @@ def check_dependencies(
                 raise
             raise ImportError(wanted.format(found='it is not installed')) from error
         except (AssertionError, AttributeError) as error:
-            # MMPretrain asserts the versions it likes while being imported.
+            # MMPretrain checks versions by assertions when it is imported.
             raise ImportError(wanted.format(found=f'importing it fails ({error})')) from error
         if not _release(lowest) <= _release(version) < _release(too_new):
             raise ImportError(wanted.format(found=f'{version} is installed'))
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """``'2.2.0rc1'`` -> ``(2, 2, 0)``: the numbers before any suffix."""
+    """Return the numbers of a version before any suffix: ``'2.2.0rc1'`` -> ``(2, 2, 0)``."""
     numbers = []
     for part in version.split('.')[:3]:
         digits = part[: len(part) - len(part.lstrip('0123456789'))]

@@ -1,4 +1,6 @@
-"""What an MMEngine checkpoint holds beside tensors."""
+"""Lets torch read the objects beside tensors in MMEngine's checkpoints."""
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,13 +10,13 @@ from mmengine.logging import HistoryBuffer
 def register_safe_globals() -> None:
     """Let ``torch.load(weights_only=True)`` read MMEngine's checkpoints.
 
-    Since torch 2.6 that check is on by default and refuses the log history that MMEngine
-    stores in a checkpoint: ``HistoryBuffer`` objects, which hold numpy arrays and references
-    to their own statistics. Just these are declared safe; the check itself stays on.
+    Since torch 2.6, this check is on by default. It refuses the log history that MMEngine stores in
+    a checkpoint: ``HistoryBuffer`` objects, which hold numpy arrays and references to their own
+    statistics. Only these are declared safe; the check itself stays on.
     """
-    reconstruct = np.empty(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    arrays = [
+    reconstruct: Any = np.empty(0).__reduce__()[0]
+    scalar: Any = np.float64(0).__reduce__()[0]
+    arrays: list[Any] = [
         (function, f'{module}.{function.__name__}')
         for function in (reconstruct, scalar)
         for module in ('numpy.core.multiarray', 'numpy._core.multiarray')
@@ -25,11 +27,11 @@ def register_safe_globals() -> None:
     )
 
 
-def _statistic(owner: type, name: str):
-    """Stands in for ``getattr``, by which pickle names ``HistoryBuffer.mean`` and its like.
+def _statistic(owner: type, name: str) -> Any:
+    """Replace ``getattr``, which pickle uses for methods such as ``HistoryBuffer.mean``.
 
     Raises:
-        ValueError: Anything else is asked for.
+        ValueError: The checkpoint asks for any other attribute.
     """
     if owner is not HistoryBuffer or name.startswith('_'):
         raise ValueError(

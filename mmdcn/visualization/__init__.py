@@ -1,1 +1,3 @@
+"""Draws predictions and charts."""
+
 import mmpretrain.visualization  # noqa: F401  (fills the parent registry)

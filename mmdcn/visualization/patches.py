@@ -1,32 +1,33 @@
-"""Where a DCN looked, drawn over the image."""
+"""Draw over images where a DCN looked."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from mmpretrain.structures import DataSample
 
+from mmdcn.models.contracts import Grid
 from mmdcn.models.heads.sequence_head import number_of
-from mmdcn.models.patches import PatchExtractor
 
 PANELS_A_ROW = 4
 PANEL_INCHES = 2.4  # a panel's width
 TITLE_INCHES = 0.3
-LEAST_ASPECT, MOST_ASPECT = 0.3, 2.0  # height over width of a panel; its image fits in
+LEAST_ASPECT, MOST_ASPECT = 0.3, 2.0  # limits of a panel's height over width; the image fits in
 BOX_COLOUR = '#35d0ff'
 # Blue and vermillion, which readers with any colour vision tell apart (Okabe and Ito).
 RIGHT, WRONG = '#0072b2', '#d55e00'
 
 
 class Title(NamedTuple):
-    """What stands above an image.
+    """The title above an image.
 
     Attributes:
         text: One line or more.
-        right: Whether the prediction is the truth; None where that is not known.
+        right: Whether the prediction is right; None if the truth is unknown.
     """
 
     text: str
@@ -36,25 +37,25 @@ class Title(NamedTuple):
 def draw_patches(
     images: Sequence[torch.Tensor],
     samples: Sequence[DataSample],
-    extractor: PatchExtractor | None = None,
+    patch_grid: Grid | None = None,
     titles: Sequence[Title] | None = None,
     columns: int = PANELS_A_ROW,
     classes: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw saliency as heat, patches as boxes, prediction and truth, an image a panel.
+    """Draw one panel per image: saliency as heat, patches as boxes, prediction and truth.
 
     Args:
-        images: N of (1 or 3, H, W), unnormalised, of any range and of unlike sizes.
-        samples: N predictions. Those of other models than a ``DCNClassifier`` have no saliency
-            and no patches; these are drawn as image and title.
-        extractor: Of the DCN; says where a cell of the saliency map lies in the image. None for
-            other models.
-        titles: Of the images, in place of what :func:`describe` says of the samples.
-        columns: The most panels beside each other.
-        classes: Names of the classes, for the titles; numbers are shown without them.
+        images: N images (1 or 3, H, W), not normalised, of any range and any sizes.
+        samples: N predictions. A prediction without saliency and patches, from another model than
+            a ``DCNClassifier``, is drawn as image and title only.
+        patch_grid: The grid of the DCN, which tells where a cell of the saliency map lies in the
+            image. None for other models.
+        titles: Titles of the images, instead of those from :func:`describe`.
+        columns: The largest number of panels in a row.
+        classes: Names of the classes for the titles. Without them, titles show class numbers.
 
     Returns:
-        Figure: Not shown, not saved.
+        Figure: The figure, neither shown nor saved.
     """
     titles = [describe(sample, classes) for sample in samples] if titles is None else titles
     columns = min(len(samples), columns)
@@ -69,8 +70,8 @@ def draw_patches(
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for panel in panels:
         panel.set_axis_off()
-    for panel, image, sample, title in zip(panels, images, samples, titles):
-        _draw_panel(panel, image.float().cpu().numpy(), sample, extractor)
+    for panel, image, sample, title in zip(panels, images, samples, titles, strict=False):
+        _draw_panel(panel, image.float().cpu().numpy(), sample, patch_grid)
         panel.set_title(
             title.text, fontsize=9, color={None: 'black', True: RIGHT, False: WRONG}[title.right]
         )
@@ -78,12 +79,12 @@ def draw_patches(
 
 
 def _draw_panel(
-    panel, image: np.ndarray, sample: DataSample, extractor: PatchExtractor | None
+    panel: Axes, image: np.ndarray, sample: DataSample, patch_grid: Grid | None
 ) -> None:
     height, width = image.shape[-2:]
     grey = image.mean(axis=0)
     panel.imshow(grey, cmap='gray', extent=(0, width, height, 0))
-    if 'saliency' in sample:
+    if 'saliency' in sample and patch_grid is not None:
         saliency = sample.saliency.cpu().numpy()
         heat = saliency / max(saliency.max(), np.finfo(np.float32).tiny)
         panel.imshow(
@@ -93,7 +94,7 @@ def _draw_panel(
             interpolation='nearest',
             vmin=0,
             vmax=1,
-            extent=saliency_extent(extractor, saliency.shape),
+            extent=saliency_extent(patch_grid, saliency.shape),
         )
     for x1, y1, x2, y2 in sample.patch_bboxes.tolist() if 'patch_bboxes' in sample else ():
         panel.add_patch(
@@ -103,7 +104,7 @@ def _draw_panel(
 
 
 def describe(sample: DataSample, classes: Sequence[str] | None = None) -> Title:
-    """Prediction and, where it is known, truth."""
+    """Return a title with the prediction and, if it is known, the truth."""
     predicted, true = (label_of(sample, which, classes) for which in ('pred', 'gt'))
     if true is None:
         return Title(f'predicted {predicted}')
@@ -111,7 +112,7 @@ def describe(sample: DataSample, classes: Sequence[str] | None = None) -> Title:
 
 
 def label_of(sample: DataSample, which: str, classes: Sequence[str] | None = None) -> str | None:
-    """The predicted (``'pred'``) or true (``'gt'``) class or number; None where there is none."""
+    """Return the predicted (``'pred'``) or true (``'gt'``) class or number, or None if missing."""
     if f'{which}_sequence' in sample:
         return number_of(sample.get(f'{which}_sequence'))
     if f'{which}_label' in sample:
@@ -120,10 +121,8 @@ def label_of(sample: DataSample, which: str, classes: Sequence[str] | None = Non
     return None
 
 
-def saliency_extent(
-    extractor: PatchExtractor, grid: tuple[int, int]
-) -> tuple[float, float, float, float]:
-    """Where a saliency map of s1×s2 cells lies over the image.
+def saliency_extent(patch_grid: Grid, grid: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the rectangle of the image that a saliency map of s1×s2 cells covers.
 
     Each cell is a rectangle of one stride around the centre of its patch.
 
@@ -133,7 +132,7 @@ def saliency_extent(
     (top, bottom), (left, right) = (
         (offset + size / 2 - stride / 2, offset + size / 2 + stride * (cells - 0.5))
         for offset, size, stride, cells in zip(
-            extractor.offset, extractor.size, extractor.stride, grid
+            patch_grid.offset, patch_grid.size, patch_grid.stride, grid, strict=True
         )
     )
     return left, right, bottom, top

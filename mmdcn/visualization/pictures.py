@@ -1,7 +1,7 @@
-"""Figures of matplotlib: how charts look, and how figures become files and pixels."""
+"""Create matplotlib charts in one style, and turn figures into files and pixels."""
 
-import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -10,14 +10,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.visualization.utils import img_from_canvas
 
+from mmdcn.utils.files import replacing
+
 DPI = 150
 
 
-def new_chart(**labels) -> tuple[Figure, Axes]:
-    """An empty chart with a grid, in colours that readers with any colour vision tell apart.
+def new_chart(**labels: Any) -> tuple[Figure, Axes]:
+    """Create an empty chart with a grid and colours that suit any colour vision.
 
     Args:
-        **labels: ``xlabel``, ``ylabel`` and whatever else ``Axes.set`` takes.
+        **labels: ``xlabel``, ``ylabel`` and other options of ``Axes.set``.
     """
     with style.context('tableau-colorblind10'):
         figure = Figure(figsize=(7, 4.5), layout='constrained')
@@ -27,33 +29,13 @@ def new_chart(**labels) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def picture(text: str) -> Path:
-    """A command line's path of a picture to write.
-
-    Raises:
-        argparse.ArgumentTypeError: No figure is written in the format that its suffix names.
-    """
-    path = Path(text)
-    known = FigureCanvasAgg(Figure()).get_supported_filetypes()
-    if path.suffix[1:].lower() not in known:
-        raise argparse.ArgumentTypeError(
-            f'{text} is no picture to write: end its name in .png, .pdf or .svg.'
-        )
-    return path
-
-
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure in the format that the path's suffix names; all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.stem}.unfinished{path.suffix}')
-    try:
+    """Write a figure, in the format of the path's suffix, completely or not at all."""
+    with replacing(path) as unfinished:
         figure.savefig(unfinished, dpi=DPI)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def to_array(figure: Figure, dpi: int = DPI) -> np.ndarray:
-    """Pixels of a figure at ``dpi`` dots an inch, (H, W, 3) uint8 RGB."""
+    """Return the pixels of a figure at ``dpi`` dots per inch, (H, W, 3) uint8 RGB."""
     figure.set_dpi(dpi)
     return img_from_canvas(FigureCanvasAgg(figure))

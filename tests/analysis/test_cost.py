@@ -1,4 +1,5 @@
 import time
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from mmdcn.analysis import (
     multiplications_by_part,
     peak_memory,
 )
-from mmdcn.models.saliency.measured import Measured
+from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
+from mmdcn.structures import Cells, Measured
 from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
@@ -143,7 +145,7 @@ def test_a_closed_form_counts_as_saliency():
 
 def test_a_dense_way_back_costs_as_much_as_the_way_there():
     dcn = build_dcn()
-    dcn.head.entropy_and_gradient_norm = lambda feats: None
+    dcn.head.entropy_and_gradient_norm = partial(entropy_and_gradient_norm_by_autograd, dcn.head)
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['saliency'] == HEAD
 
@@ -157,8 +159,9 @@ def test_inference_mode_costs_the_same():
 
 def test_a_selector_stands_among_the_parts_where_it_multiplies():
     class Multiplying(nn.Module):
-        def forward(self, saliency, entropy):
-            return (saliency.flatten(1) @ torch.eye(23 * 23)).topk(8).indices
+        def forward(self, measured):
+            flat = measured.saliency.flatten(1) @ torch.eye(23 * 23)
+            return Cells.fixed(flat.topk(8).indices, measured.grid)
 
     dcn = build_dcn()
     dcn.selector = Multiplying()

@@ -19,9 +19,14 @@ FOLDER = ROOT / 'configs' / 'dcn'
 
 
 def test_the_names_of_models_are_those_of_the_configs():
-    assert mmdcn.list_models() == sorted(path.stem for path in CONFIGS)
+    assert sorted(mmdcn.list_models()) == sorted(path.stem for path in CONFIGS)
     assert mmdcn.list_models('dcn-k24-hint_') == ['dcn-k24-hint_1xb128-60e_cluttered-mnist']
-    assert mmdcn.list_models('*w25_1x*5e') == ['fine-w25_1xb32-5e_street-numbers']
+    assert mmdcn.list_models('*w25_1x*5e') == ['fine-w25_1xb32-5e_svhn']
+
+
+def test_models_with_weights_come_first_and_then_names_in_order():
+    first, *others = mmdcn.list_models()
+    assert first == QUICK and others == sorted(others)
 
 
 def test_every_name_is_found_as_it_is():
@@ -32,16 +37,16 @@ def test_every_name_is_found_as_it_is():
 def test_a_short_name_means_the_only_such_model_or_the_one_with_weights():
     assert find_model('dcn-k24-hint').name == 'dcn-k24-hint_1xb128-60e_cluttered-mnist'
     assert find_model('dcn-k8-hint').name == QUICK
-    assert find_model('coarse-w25_1xb32-10e').name == 'coarse-w25_1xb32-10e_street-numbers'
+    assert find_model('coarse-w25_1xb32-10e').name == 'coarse-w25_1xb32-10e_svhn'
 
 
 def test_a_short_name_of_several_models_lists_them():
     with pytest.raises(
         ValueError,
-        match="'dcn-k6' is the beginning of several models: "
-        r'dcn-k6_street-numbers, dcn-k6_svhn\.',
+        match="'coarse' is the beginning of several models: "
+        r'coarse_1xb128-10e_svhn, coarse_1xb128-60e_cluttered-mnist\.',
     ):
-        find_model('dcn-k6')
+        find_model('coarse')
 
 
 @pytest.mark.parametrize(
@@ -72,7 +77,7 @@ def test_a_config_whose_weights_come_along_gets_them():
 def test_a_copy_of_a_config_does_not(tmp_path):
     copy = tmp_path / f'{QUICK}.py'
     copy.write_text(f"_base_ = '{FOLDER / QUICK}.py'")
-    with pytest.raises(ValueError, match='No trained weights are known of'):
+    with pytest.raises(ValueError, match='There are no known weights for'):
         mmdcn.get_model(copy, pretrained=True)
 
 
@@ -101,7 +106,7 @@ def test_a_model_is_the_same_by_name_path_config_and_checkpoint():
         assert all(
             torch.equal(weight, expected[name]) for name, weight in built.state_dict().items()
         )
-        assert built._config.model.hint.loss_weight == 0.01
+        assert built._config.model.losses.hint.loss_weight == 0.01
         assert built._dataset_meta['classes'][7] == '7 - seven'
         assert (built._metainfo is not None) == (str(model) in (QUICK, str(path)))
 
@@ -167,7 +172,7 @@ def test_towers_that_are_not_there_are_named():
 def test_a_model_whose_weights_are_unknown_asks_for_them():
     with pytest.raises(
         ValueError,
-        match='No trained weights are known of dcn-k24-hint_.*: pass a checkpoint as pretrained',
+        match='There are no known weights for dcn-k24-hint_.*: pass a checkpoint as pretrained',
     ):
         mmdcn.get_model('dcn-k24-hint', pretrained=True)
 
@@ -199,7 +204,7 @@ def test_a_config_that_cannot_be_built_or_read_is_named(tmp_path):
         mmdcn.get_model(cfg)
     broken = tmp_path / 'broken.py'
     broken.write_text('model = dict(')
-    with pytest.raises(ValueError, match='broken.py is no Python that can be read'):
+    with pytest.raises(ValueError, match='broken.py is not valid Python'):
         mmdcn.get_model(broken)
 
 

@@ -21,7 +21,7 @@ NUMBERS = {
 }
 
 # The fragment of SVHN's training split, where the variable names its folder.
-REAL = [Path(os.environ['SVHN_ROOT'])] if os.environ.get('SVHN_ROOT') else []
+REAL = [Path(os.environ['SVHN_FRAGMENT'])] if os.environ.get('SVHN_FRAGMENT') else []
 
 
 def held(struct):
@@ -31,7 +31,9 @@ def held(struct):
         span = slice(struct.offsets[place], struct.offsets[place + 1])
         found[name.decode()] = [
             (label or 10, *box)
-            for label, box in zip(struct.labels[span].tolist(), struct.boxes[span].tolist())
+            for label, box in zip(
+                struct.labels[span].tolist(), struct.boxes[span].tolist(), strict=True
+            )
         ]
     return found
 
@@ -41,7 +43,7 @@ def slowly_read(path):
     found = {}
     with h5py.File(path) as file:
         struct = file['digitStruct']
-        for name, bbox in zip(struct['name'][:, 0], struct['bbox'][:, 0]):
+        for name, bbox in zip(struct['name'][:, 0], struct['bbox'][:, 0], strict=True):
             fields = []
             for key in ('label', 'left', 'top', 'width', 'height'):
                 field = file[bbox][key]
@@ -50,7 +52,7 @@ def slowly_read(path):
                     if field.dtype == h5py.ref_dtype
                     else [field[0, 0]]
                 )
-            found[''.join(map(chr, file[name][:, 0]))] = list(zip(*fields))
+            found[''.join(map(chr, file[name][:, 0]))] = list(zip(*fields, strict=True))
     return found
 
 

@@ -40,7 +40,7 @@ def label_of(window, digits, labels) -> int:
 
 
 def test_an_image_has_1500_pixels_a_side_and_a_split_5000_or_1000_images(mnist_root):
-    for split, number in zip(SPLITS, (5000, 1000, 5000, 1000)):
+    for split, number in zip(SPLITS, (5000, 1000, 5000, 1000), strict=True):
         dataset = MegapixelMNIST(data_root=mnist_root, split=split)
         assert len(dataset) == number
     sample = dataset[0]
@@ -94,7 +94,7 @@ def test_digits_cover_noise_which_is_bright_and_leaves_the_first_28_rows_and_col
     for index in range(20):
         noisy, clean = dataset[index], plain[index]
         assert torch.equal(noisy['gt_bboxes'], clean['gt_bboxes'])
-        for window, other in zip(windows(noisy), windows(clean)):
+        for window, other in zip(windows(noisy), windows(clean), strict=True):
             assert np.array_equal(window, other)
         image = noisy['img'].copy()
         for x1, y1, x2, y2 in noisy['gt_bboxes'].int().tolist():
@@ -222,7 +222,7 @@ def test_images_are_the_same_for_0_1_and_4_workers(mnist_root, regenerate):
             dataset.set_epoch(epoch)
             epochs[workers].append(by_sample(loader))
     for workers in (1, 4):
-        for expected, made in zip(epochs[0], epochs[workers]):
+        for expected, made in zip(epochs[0], epochs[workers], strict=True):
             assert made.keys() == expected.keys()
             assert all(np.array_equal(made[key], expected[key]) for key in made)
     changed = [not np.array_equal(image, epochs[4][1][key]) for key, image in epochs[4][0].items()]

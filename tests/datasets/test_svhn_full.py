@@ -14,7 +14,7 @@ from mmdcn.registry import DATASETS
 
 from .digit_structs import number, write_split
 
-REAL = os.environ.get('SVHN_ROOT')
+REAL = os.environ.get('SVHN_FRAGMENT')
 TRAIN = {
     '1.png': number('19', 246, 77, 81, 219),
     '2.png': number('3'),

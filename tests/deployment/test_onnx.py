@@ -9,8 +9,8 @@ import torch
 from mmengine.registry import init_default_scope
 
 from mmdcn.deployment import TOLERANCE, RawToOutputs, differences, export_onnx
-from mmdcn.models.saliency.measured import Measured
 from mmdcn.registry import MODELS
+from mmdcn.structures import Cells, Measured
 
 from ..models.dcns import build_dcn, build_svhn_dcn, stir_statistics
 from .agreement import assert_a_dcn_agrees
@@ -26,7 +26,13 @@ def in_onnx_runtime(path, images):
     """Name -> output."""
     session = onnxruntime.InferenceSession(path)
     names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, map(torch.from_numpy, session.run(names, {'images': images.numpy()}))))
+    return dict(
+        zip(
+            names,
+            map(torch.from_numpy, session.run(names, {'images': images.numpy()})),
+            strict=True,
+        )
+    )
 
 
 def exported(model, path, *size):
@@ -68,7 +74,7 @@ def test_a_coarse_tower_sees_the_same_small_image_of_any_size(tmp_path):
     dcn, path = exported(
         build_dcn(
             coarse_scale=0.25,
-            patch_extractor=dict(stride=16, offset=15),
+            grid=dict(stride=16, offset=15),
             data_preprocessor=dict(type='LateNormalization', **GREY),
         ).eval(),
         tmp_path / 'dcn.onnx',
@@ -166,8 +172,8 @@ class Given(torch.nn.Module):
         super().__init__()
         self.cells = torch.tensor(cells)
 
-    def forward(self, *measured):
-        return self.cells
+    def forward(self, measured):
+        return Cells.fixed(self.cells, measured.grid)
 
 
 @pytest.mark.parametrize(
@@ -178,25 +184,15 @@ class Given(torch.nn.Module):
             'RandomCells draws at random, which no graph of an '
             'image alone does: choose another saliency.',
         ),
-        (
-            dict(
-                saliency=dict(
-                    type='OracleCells',
-                    patch_extractor=dict(type='PatchExtractor', size=14, stride=4),
-                )
-            ),
-            'OracleCells reads the true boxes',
-        ),
+        (dict(saliency=dict(type='OracleCells')), 'OracleCells reads the true boxes'),
         (
             dict(selector=dict(type='EntropySelector', k=8, threshold=0.1)),
-            'EntropySelector may choose another number of patches for each image, which the graph has no '
-            'room for: choose TopKSelector.',
+            'EntropySelector may choose another number of patches for each image, which the '
+            'graph cannot do: choose TopKSelector.',
         ),
     ],
 )
 def test_a_part_that_no_graph_can_hold_is_named(parts, message):
-    dcn = build_dcn()
-    for name, part in parts.items():
-        setattr(dcn, name, MODELS.build(part))
+    dcn = build_dcn(**parts)
     with pytest.raises(ValueError, match=message):
         export_onnx(dcn, raw(2, 100, 100))

@@ -11,7 +11,7 @@ from mmdcn.visualization.patches import BOX_COLOUR
 from ..conftest import ROOT
 from ..tools.running import QUICK
 
-SVHN = 'configs/dcn/dcn-k3-w25-2scales_street-numbers.py'
+SVHN = 'configs/dcn/dcn-k6-w25_svhn.py'
 BOX = np.array([int(BOX_COLOUR[at : at + 2], 16) for at in (5, 3, 1)])  # BGR
 
 
@@ -105,7 +105,7 @@ def test_images_whose_budget_is_nought_have_no_boxes(runner_of, tmp_path):
     'config',
     [
         'configs/dcn/coarse_1xb128-60e_cluttered-mnist.py',
-        'configs/dcn/coarse-w25_1xb32-10e_street-numbers.py',
+        'configs/dcn/coarse-w25_1xb32-10e_svhn.py',
     ],
 )
 def test_a_classifier_without_patches_is_drawn_without_boxes(runner_of, tmp_path, config):

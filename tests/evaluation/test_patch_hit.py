@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from mmengine.evaluator import Evaluator
 from mmpretrain.structures import DataSample
 
-from mmdcn.evaluation.functional import patch_hit
+from mmdcn.structures import patch_hit
 
 
 def pixels(box):

@@ -60,7 +60,7 @@ def test_coverage_is_the_largest_confident_share_that_is_accurate_enough(answers
         kept = [right for right, confidence in answers if confidence >= threshold]
         if kept and sum(kept) >= accuracy * len(kept):
             shares.append(len(kept) / len(answers))
-    right, confidence = (torch.tensor(column) for column in zip(*answers))
+    right, confidence = (torch.tensor(column) for column in zip(*answers, strict=True))
     assert coverage(right, confidence.double(), accuracy) == pytest.approx(max(shares))
 
 

@@ -9,7 +9,7 @@ from mmdcn.registry import MODELS
 from ..conftest import ROOT
 
 
-def build_dcn(**parts) -> torch.nn.Module:
+def build_dcn(hint: dict | None = None, **parts) -> torch.nn.Module:
     """The paper's Cluttered MNIST DCN with random weights; parts replace or extend it."""
     cfg = dict(
         type='DCNClassifier',
@@ -17,8 +17,10 @@ def build_dcn(**parts) -> torch.nn.Module:
         fine=dict(type='ClutteredMNISTFine'),
         head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
         selector=dict(type='TopKSelector', k=8),
-        patch_extractor=dict(type='PatchExtractor', size=14, stride=4, offset=-1),
-        hint=dict(type='HintLoss'),
+        grid=dict(type='PatchGrid', size=14, stride=4, offset=-1),
+        losses=dict(
+            hint=dict(type='HintLoss', **(hint or {})), patch_hit=dict(type='PatchHitRate')
+        ),
     )
     for name, options in parts.items():
         cfg[name] = {**cfg.get(name, {}), **options} if isinstance(options, dict) else options

@@ -12,16 +12,15 @@ from mmpretrain.structures import DataSample
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmdcn.analysis import multiplications_by_part
-from mmdcn.evaluation.functional import patch_hit
 from mmdcn.models import (
     DCNClassifier,
     EntropySelector,
-    FineOnlyRefine,
+    HintLoss,
     MassSelector,
-    PatchExtractor,
+    PatchGrid,
     TopKSelector,
 )
-from mmdcn.models.patches.cells import PackedCells, pack
+from mmdcn.structures import Cells, Glance, Measured, patch_hit
 
 from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
 from .dcns import build_dcn, labelled
@@ -51,7 +50,7 @@ class TestBudgets:
     MAP = torch.rand(6, 3, 4)
 
     def budgets(self, **options):
-        return EntropySelector(**options)(self.MAP, self.ENTROPY).budgets
+        return EntropySelector(**options)(Measured(self.MAP, self.ENTROPY)).counts
 
     def test_an_image_above_the_threshold_gets_all_k_and_another_nothing(self):
         assert self.budgets(k=5, threshold=0.1) == [0, 0, 5, 5, 5, 5]
@@ -64,14 +63,14 @@ class TestBudgets:
 
     def test_an_entropy_just_below_0_is_that_of_a_sure_image(self):
         selector = EntropySelector(k=4, threshold=0.1, full_threshold=1.0)
-        budgets = selector.budgets(torch.rand(2, 3, 3), torch.tensor([-1e-6, 2.0]))
+        budgets = selector.budgets(Measured(torch.rand(2, 3, 3), torch.tensor([-1e-6, 2.0])))
         assert budgets.tolist() == [0, 4]
 
     def test_an_image_looks_at_its_most_salient_cells(self):
-        cells = EntropySelector(k=2, threshold=0.4)(self.MAP, self.ENTROPY)
+        cells = EntropySelector(k=2, threshold=0.4)(Measured(self.MAP, self.ENTROPY))
         ranked = self.MAP.flatten(1).argsort(descending=True)
-        assert cells.image.tolist() == [3, 3, 4, 4, 5, 5] and cells.budgets == [0, 0, 0, 2, 2, 2]
-        assert cells.cell.tolist() == ranked[3:, :2].flatten().tolist()
+        assert cells.image.tolist() == [3, 3, 4, 4, 5, 5] and cells.counts == [0, 0, 0, 2, 2, 2]
+        assert cells.index.tolist() == ranked[3:, :2].flatten().tolist()
 
     @pytest.mark.parametrize(
         'share, expected',
@@ -87,31 +86,20 @@ class TestBudgets:
     )
     def test_a_share_of_the_mass_is_held_by_as_few_cells_as_do(self, share, expected):
         saliency = torch.tensor([[[4.0, 1.0], [2.0, 3.0]], [[2.0, 2.5], [3.0, 2.5]]])
-        assert MassSelector(k=4, share=share)(saliency).budgets == expected
+        assert MassSelector(k=4, share=share)(Measured(saliency)).counts == expected
 
     def test_no_more_than_k_are_taken_and_one_at_least(self):
         saliency = torch.stack([torch.ones(5, 5), torch.zeros(5, 5), torch.eye(5)])
-        assert MassSelector(k=3, share=0.5)(saliency).budgets == [3, 1, 3]
+        assert MassSelector(k=3, share=0.5)(Measured(saliency)).counts == [3, 1, 3]
 
     def test_all_cells_are_taken_where_k_is_larger_and_the_log_names_the_selector(self, caplog):
         logger = MMLogger.get_current_instance()
         logger.addHandler(caplog.handler)
         with caplog.at_level(logging.WARNING):
-            cells = MassSelector(k=10, share=1.0)(torch.rand(1, 2, 3))
+            cells = MassSelector(k=10, share=1.0)(Measured(torch.rand(1, 2, 3)))
         logger.removeHandler(caplog.handler)
-        assert sorted(cells.cell.tolist()) == list(range(6))
+        assert sorted(cells.index.tolist()) == list(range(6))
         assert 'MassSelector(k=10): the coarse map has 6 cells only' in caplog.text
-
-    @settings(max_examples=50, deadline=None)
-    @given(st.lists(st.integers(0, 4), min_size=1, max_size=6))
-    def test_packing_takes_the_first_cells_of_each_image(self, budgets):
-        ranked = torch.stack([torch.randperm(9)[:4] for _ in budgets])
-        cells = pack(ranked, torch.tensor(budgets))
-        assert list(zip(cells.image.tolist(), cells.cell.tolist())) == [
-            (image, ranked[image, rank].item())
-            for image, budget in enumerate(budgets)
-            for rank in range(budget)
-        ]
 
 
 class TestOptions:
@@ -154,27 +142,30 @@ class TestOptions:
         with pytest.raises(TypeError, match=r'MassSelector\(k=...\) counts patches and must be an'):
             MassSelector(k=2.5, share=0.2)
 
-    def test_a_saliency_without_entropy_is_no_help_to_the_entropy_selector(self):
-        dcn = build_dcn(selector=NONE, saliency=dict(type='ActivationNorm'))
+    @pytest.mark.parametrize(
+        'saliency', ['ActivationNorm', 'RandomCells', 'OracleCells', 'ClassActivation']
+    )
+    def test_a_saliency_without_entropy_is_no_help_to_the_entropy_selector(self, saliency):
         with pytest.raises(
-            TypeError,
-            match='EntropySelector needs the entropy of the coarse '
-            'prediction, which the saliency does not work out: '
-            'use EntropyGradient',
+            ValueError,
+            match='EntropySelector needs the entropy of the coarse prediction, which '
+            f'{saliency} does not compute: use EntropyGradient',
         ):
-            dcn(digits(2))
+            build_dcn(selector=NONE, saliency=dict(type=saliency))
+
+    def test_a_map_without_entropy_is_refused_by_the_entropy_selector_itself_too(self):
+        with pytest.raises(ValueError, match='EntropySelector needs the entropy'):
+            EntropySelector(k=2, threshold=0.1)(Measured(torch.rand(1, 3, 3)))
 
     @pytest.mark.parametrize('selector', [NONE, dict(type='MassSelector', share=0.2)])
     def test_a_neck_of_fine_vectors_alone_wants_as_many_of_each_image(self, selector):
-        dcn = build_dcn(selector=selector)
-        dcn.neck = FineOnlyRefine()
         with pytest.raises(
             ValueError,
-            match='FineOnlyRefine reads as many patches of each image, '
-            'but the selector gives images budgets of their own: '
-            'choose TopKSelector, or SwapRefine as the neck',
+            match='FineOnlyRefine needs the same number of patches for all images, but '
+            f'{selector["type"]} gives them different numbers: choose TopKSelector, or SwapRefine '
+            'as the neck',
         ):
-            dcn(digits(2))
+            build_dcn(selector=selector, neck=dict(type='FineOnlyRefine'))
 
 
 def one_by_one(dcn, images, budgets):
@@ -184,17 +175,17 @@ def one_by_one(dcn, images, budgets):
         fine=dcn.fine,
         head=dcn.head,
         selector=dict(type='TopKSelector', k=0),
-        patch_extractor=dcn.patch_extractor,
+        grid=dcn.grid,
     ).eval()
     logits = []
-    for image, budget in zip(images, budgets):
+    for image, budget in zip(images, budgets, strict=True):
         fixed.selector = TopKSelector(k=budget)
         logits.append(fixed(image.unsqueeze(0)))
     return torch.cat(logits)
 
 
 class TestPackedBatch:
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(data=st.data())
     def test_it_gives_the_logits_of_each_image_alone_with_its_own_fixed_k(self, data):
         torch.manual_seed(data.draw(st.integers(0, 99)))
@@ -213,7 +204,7 @@ class TestPackedBatch:
         dcn, images = sharp_dcn(selector=selector), digits(5)
         with torch.no_grad():
             seen, logits = dcn.extract_feat(images), dcn(images)
-            expected = one_by_one(dcn, images, seen.cells.budgets)
+            expected = one_by_one(dcn, images, seen.cells.counts)
         torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
 
     def test_an_image_below_the_threshold_keeps_exactly_its_coarse_answer(self):
@@ -253,7 +244,7 @@ class TestPackedBatch:
         losses = dcn.loss(images, samples)
         (losses['loss_cls'] + losses['loss_hint']).backward()
         found = {name: weight.grad.clone() for name, weight in dcn.named_parameters()}
-        budgets = dcn.extract_feat(images).cells.budgets
+        budgets = dcn.extract_feat(images).cells.counts
         assert len(set(budgets)) > 1
         dcn.zero_grad()
         for index, budget in enumerate(budgets):
@@ -272,24 +263,25 @@ class TestPackedBatch:
         )
         with torch.no_grad():
             seen, samples = dcn.extract_feat(images), dcn.predict(images)
-        assert {0, 5} < set(seen.cells.budgets)
-        extractor = PatchExtractor(size=14, stride=4, offset=-1)
-        for sample, budget in zip(samples, seen.cells.budgets):
-            expected = TopKSelector(k=budget)(sample.saliency.unsqueeze(0))
-            assert torch.equal(sample.cells, expected[0])
-            assert torch.equal(sample.patch_bboxes, extractor.boxes(expected, (23, 23))[0])
+        assert {0, 5} < set(seen.cells.counts)
+        grid = PatchGrid(size=14, stride=4, offset=-1)
+        for sample, budget in zip(samples, seen.cells.counts, strict=True):
+            expected = TopKSelector(k=budget)(Measured(sample.saliency.unsqueeze(0)))
+            assert torch.equal(sample.cells, expected.index)
+            assert torch.equal(sample.patch_bboxes, grid(expected).boxes())
 
     def test_a_patch_map_is_averaged_for_the_hint_as_it_is_for_a_fixed_k(self):
-        hint = build_dcn().hint
-        coarse, fine, ranked = (
-            torch.rand(2, 24, 5, 5),
-            torch.rand(6, 24, 2, 2),
-            torch.tensor([[3, 1, 9], [0, 24, 7]]),
-        )
-        packed = pack(ranked, torch.tensor([3, 3]))
-        torch.testing.assert_close(
-            hint(coarse, fine, packed), hint(coarse, fine.unflatten(0, (2, 3)), ranked)
-        )
+        coarse, fine = torch.rand(2, 24, 5, 5), torch.rand(6, 24, 2, 2)
+        ranked = torch.tensor([[3, 1, 9], [0, 24, 7]])
+        fixed = Cells.fixed(ranked, (5, 5))
+        own = Cells.budgeted(ranked, torch.tensor([3, 3]), (5, 5))
+        distances = [
+            HintLoss().distance(Glance(coarse, None, None, cells, None, seen, None))
+            for cells in (own, fixed)
+            for seen in (fine, fine.mean(dim=(2, 3)))
+        ]
+        for distance in distances[1:]:
+            torch.testing.assert_close(distance, distances[0])
 
 
 class TestBatchWithoutPatches:
@@ -320,9 +312,10 @@ class TestBatchWithoutPatches:
             ([0.1, 0.9, 0.2], [0, 1, 0], [0, 0, 0]),
             ([0.1, 0.9, 0.8], [0, 1, 1], [0, 1, 1]),
         ):
-            assert selector.eval()(saliency, torch.tensor(entropy)).budgets == evaluated
-            cells = selector.train()(saliency, torch.tensor(entropy))
-            assert cells.budgets == trained and len(cells.cell) == sum(trained)
+            measured = Measured(saliency, torch.tensor(entropy))
+            assert selector.eval()(measured).counts == evaluated
+            cells = selector.train()(measured)
+            assert cells.counts == trained and len(cells) == sum(trained)
 
     def test_its_predictions_have_no_boxes_and_no_hits(self):
         samples = build_dcn(selector=NONE).eval().predict(digits(2))
@@ -359,4 +352,4 @@ def test_a_fixed_k_is_not_packed_and_never_waits_for_a_value():
     dcn, images = build_dcn().eval(), digits(2)
     with FakeTensorMode(allow_non_fake_inputs=True):  # there are no values to wait for
         cells = dcn.extract_feat(images).cells
-    assert not isinstance(cells, PackedCells) and cells.shape == (2, 8)
+        assert cells.counts is None and cells.group(cells.index).shape == (2, 8)

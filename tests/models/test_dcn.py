@@ -5,10 +5,10 @@ from torch import nn
 
 from mmdcn.apis import get_model
 from mmdcn.datasets import ClutteredMNIST
-from mmdcn.models import DCNClassifier, HintLoss, PatchExtractor
+from mmdcn.models import DCNClassifier, HintLoss, PatchGrid
 from mmdcn.models.classifiers.dcn import scale_gradient
-from mmdcn.models.patches.shrink import shrink
 from mmdcn.registry import MODELS
+from mmdcn.structures import Cells, Glance, Measured, PixelView, shrink
 
 from .dcns import build_dcn, labelled
 
@@ -44,13 +44,13 @@ def test_no_patches_leave_exactly_the_coarse_models_logits(images, training):
 
 
 def test_all_cells_give_a_map_of_fine_vectors_only(images):
-    dcn = build_dcn(selector=dict(k=CELLS)).eval()
+    dcn, images = build_dcn(selector=dict(k=CELLS)).eval(), images[:2]
     with torch.no_grad():
         seen = dcn.extract_feat(images)
-        everywhere = torch.arange(CELLS).expand(4, -1)
-        patches = PatchExtractor(size=14, stride=4, offset=-1)(images, everywhere, (23, 23))
-        fine = dcn.fine(patches)[-1].view(4, 23, 23, 24).permute(0, 3, 1, 2)
-    torch.testing.assert_close(seen.refined, fine)
+        windows = PatchGrid(size=14, stride=4, offset=-1).all((23, 23))
+        for image, refined in zip(images, seen.refined, strict=True):
+            fine = dcn.fine(PixelView(image[None]).cut(windows))[-1]
+            torch.testing.assert_close(refined, fine.view(23, 23, 24).permute(2, 0, 1))
 
 
 def test_the_refined_map_differs_at_the_chosen_cells_and_nowhere_else(images):
@@ -58,8 +58,8 @@ def test_the_refined_map_differs_at_the_chosen_cells_and_nowhere_else(images):
     with torch.no_grad():
         seen = dcn.extract_feat(images)
     changed = (seen.refined != seen.coarse).any(dim=1).flatten(1)
-    for image in range(4):
-        assert changed[image].nonzero().flatten().tolist() == sorted(seen.cells[image].tolist())
+    for image, cells in zip(changed, seen.cells.split(seen.cells.index), strict=True):
+        assert image.nonzero().flatten().tolist() == sorted(cells.tolist())
 
 
 def test_fine_vectors_come_from_the_patches_of_their_own_cells(images):
@@ -68,9 +68,9 @@ def test_fine_vectors_come_from_the_patches_of_their_own_cells(images):
         seen = dcn.extract_feat(images)
         bordered = torch.nn.functional.pad(images, (1, 2, 1, 2))
         for image, rank in ((0, 0), (1, 7), (3, 3)):
-            i, j = divmod(seen.cells[image, rank].item(), 23)
+            i, j = divmod(seen.cells.index[8 * image + rank].item(), 23)
             patch = bordered[image : image + 1, :, 4 * i : 4 * i + 14, 4 * j : 4 * j + 14]
-            torch.testing.assert_close(seen.fine[image, rank], dcn.fine(patch)[-1].flatten())
+            torch.testing.assert_close(seen.fine[8 * image + rank], dcn.fine(patch)[-1].flatten())
 
 
 def gradients(dcn, images, term):
@@ -99,7 +99,7 @@ def test_the_cross_entropy_reaches_the_coarse_tower_scaled_by_one_minus_lambda(i
     expected = gradients(plain.eval(), images, 'loss_cls')
     found = gradients(hinted.eval(), images, 'loss_cls')
     for part, factor in (('coarse', 0.7), ('fine', 1.0), ('head', 1.0)):
-        for one, other in zip(found[part], expected[part]):
+        for one, other in zip(found[part], expected[part], strict=True):
             torch.testing.assert_close(one, factor * other)
         assert max(g.abs().max() for g in found[part]) > 0
 
@@ -110,10 +110,9 @@ def test_the_hint_weighs_lambda_times_the_mean_squared_distance(images):
         losses = dcn.loss(images, labelled(4))
         seen = dcn.extract_feat(images)
     distances = []
-    for image in range(4):
-        for rank, cell in enumerate(seen.cells[image].tolist()):
-            coarse = seen.coarse[image, :, cell // 23, cell % 23]
-            distances.append(((coarse - seen.fine[image, rank]) ** 2).sum())
+    for image, cell, fine in zip(seen.cells.image, seen.cells.index, seen.fine, strict=True):
+        coarse = seen.coarse[image, :, cell // 23, cell % 23]
+        distances.append(((coarse - fine) ** 2).sum())
     expected = sum(distances) / len(distances)
     torch.testing.assert_close(losses['hint_distance'], expected)
     torch.testing.assert_close(losses['loss_hint'], 0.3 * expected)
@@ -126,7 +125,7 @@ def test_the_hint_distance_is_logged_when_it_weighs_nothing(images):
 
 def test_the_log_says_how_many_patches_hit_the_object(images):
     samples = labelled(4)
-    for sample, box in zip(samples, ((0, 0, 100, 100), (200, 0, 228, 28)) * 2):
+    for sample, box in zip(samples, ((0, 0, 100, 100), (200, 0, 228, 28)) * 2, strict=True):
         sample.set_field(torch.tensor([box], dtype=torch.float32), 'gt_bboxes')
     dcn = build_dcn()
     assert dcn.loss(images, samples)['patch_hit'] == 0.5
@@ -150,9 +149,9 @@ def test_predictions_say_where_the_network_looked(images):
         assert sample.gt_label.item() == index
         assert sample.pred_label.item() == logits[index].argmax()
         torch.testing.assert_close(sample.pred_score, logits[index].softmax(0))
-        assert torch.equal(sample.cells, seen.cells[index])
+        assert torch.equal(sample.cells, seen.cells.group(seen.cells.index)[index])
         assert torch.equal(sample.saliency, seen.saliency[index])
-        for cell, box in zip(sample.cells.tolist(), sample.patch_bboxes.tolist()):
+        for cell, box in zip(sample.cells.tolist(), sample.patch_bboxes.tolist(), strict=True):
             i, j = divmod(cell, 23)
             assert box == [4 * j - 1, 4 * i - 1, 4 * j + 13, 4 * i + 13]
         flat = sample.saliency.flatten()
@@ -168,7 +167,7 @@ def test_an_image_is_predicted_alike_alone_and_in_a_batch(images):
     dcn = build_dcn().eval()
     with torch.no_grad():
         together, alone = dcn.extract_feat(images), dcn.extract_feat(images[1:2])
-    assert torch.equal(together.cells[1:2], alone.cells)
+    assert torch.equal(together.cells.index[8:16], alone.cells.index)
     torch.testing.assert_close(together.refined[1:2], alone.refined)
 
 
@@ -220,14 +219,14 @@ def test_parts_can_be_modules_and_towers_can_give_tensors(images):
         fine=PlainTower(built.fine),
         head=built.head,
         selector=built.selector,
-        patch_extractor=built.patch_extractor,
+        grid=built.grid,
     ).eval()
     with torch.no_grad():
         assert torch.equal(assembled(images), built(images))
 
 
 def test_a_patch_that_leaves_a_map_is_averaged(images):
-    dcn = build_dcn(patch_extractor=dict(size=18)).eval()
+    dcn = build_dcn(grid=dict(size=18)).eval()
     patches = torch.rand(5, 1, 18, 18)
     with torch.no_grad():
         assert dcn(images).shape == (len(images), 10)
@@ -237,7 +236,7 @@ def test_a_patch_that_leaves_a_map_is_averaged(images):
 
 def test_a_patch_that_leaves_a_map_where_one_vector_is_needed_is_named(images):
     dcn = build_dcn()
-    dcn.patch_extractor = PatchExtractor(size=18, stride=4)
+    dcn.grid = PatchGrid(size=18, stride=4)
     with pytest.raises(
         ValueError,
         match='SwapRefine needs one fine vector a patch, but the fine '
@@ -253,19 +252,19 @@ def test_a_patch_too_small_for_the_fine_tower_is_named():
         match='ClutteredMNISTFine needs an input of at least 14×14 '
         r'pixels, got 12×12: enlarge the image \(or the patch\)',
     ):
-        build_dcn(patch_extractor=dict(size=12))
+        build_dcn(grid=dict(size=12))
 
 
 def test_patches_without_a_stride_are_centred_on_what_the_coarse_tower_sees(images):
-    given = build_dcn().patch_extractor
-    cfg = dict(type='PatchExtractor', size=14)
+    given = build_dcn().grid
+    cfg = dict(type='PatchGrid', size=14)
     found = DCNClassifier(
         coarse=dict(type='ClutteredMNISTCoarse'),
         fine=dict(type='ClutteredMNISTFine'),
         head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
         selector=dict(type='TopKSelector', k=8),
-        patch_extractor=cfg,
-    ).patch_extractor
+        grid=cfg,
+    ).grid
     assert (found.stride, found.offset) == (given.stride, given.offset) == ((4, 4), (-1, -1))
     with pytest.raises(ValueError, match='an offset but no stride: give both, or neither'):
         DCNClassifier(
@@ -273,23 +272,24 @@ def test_patches_without_a_stride_are_centred_on_what_the_coarse_tower_sees(imag
             fine=dict(type='ClutteredMNISTFine'),
             head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
             selector=dict(type='TopKSelector', k=8),
-            patch_extractor=dict(offset=1, **cfg),
+            grid=dict(offset=1, **cfg),
         )
 
 
 def test_the_coarse_tower_sees_a_small_image_and_patches_come_from_the_large_one(images):
     large = F.interpolate(images, scale_factor=4, mode='nearest')  # of which a quarter is images
-    dcn = build_dcn(coarse_scale=0.25, patch_extractor=dict(size=14, stride=16, offset=15)).eval()
+    dcn = build_dcn(coarse_scale=0.25, grid=dict(stride=16, offset=15)).eval()
     with torch.no_grad():
         seen = dcn.extract_feat(large)
         small = shrink(large, 0.25)
         torch.testing.assert_close(seen.coarse, dcn.coarse(small)[-1])
         assert small.shape == images.shape
-        for image, cells, fine in zip(large, seen.cells, seen.fine):
-            for cell, vector in zip(cells.tolist(), fine):
-                i, j = divmod(cell, 23)
-                patch = image[None, :, 16 * i + 15 : 16 * i + 29, 16 * j + 15 : 16 * j + 29]
-                torch.testing.assert_close(vector, dcn.fine(patch)[-1].flatten())
+        for image, cell, vector in zip(
+            seen.cells.image, seen.cells.index.tolist(), seen.fine, strict=True
+        ):
+            i, j = divmod(cell, 23)
+            patch = large[image][None, :, 16 * i + 15 : 16 * i + 29, 16 * j + 15 : 16 * j + 29]
+            torch.testing.assert_close(vector, dcn.fine(patch)[-1].flatten())
 
 
 @pytest.mark.parametrize('scale', [0, -1, 1.5])
@@ -310,7 +310,7 @@ def test_batch_augmentations_are_those_of_an_image_classifier():
 
 
 def test_patches_without_a_size_are_named():
-    with pytest.raises(ValueError, match='patch_extractor has no size: give'):
+    with pytest.raises(ValueError, match='grid has no size: give'):
         MODELS.build(
             dict(
                 type='DCNClassifier',
@@ -318,7 +318,7 @@ def test_patches_without_a_size_are_named():
                 fine=dict(type='ClutteredMNISTFine'),
                 selector=dict(type='TopKSelector', k=8),
                 head=dict(type='GlobalMaxPoolHead', num_classes=10, in_channels=24),
-                patch_extractor=dict(type='PatchExtractor'),
+                grid=dict(type='PatchGrid'),
             )
         )
 
@@ -386,10 +386,11 @@ def test_an_unknown_mode_is_named(images):
 
 
 def test_vectors_of_unlike_channels_can_be_compared_by_no_hint():
-    coarse, fine, cells = torch.rand(1, 3, 2, 2), torch.rand(1, 1, 4), torch.tensor([[2]])
-    assert HintLoss()(coarse, fine, cells) == 0
+    cells = Cells.fixed(torch.tensor([[2]]), (2, 2))
+    seen = Glance(torch.rand(1, 3, 2, 2), None, None, cells, None, torch.rand(1, 4), None)
+    assert HintLoss()(seen, []) == dict(loss_hint=0, hint_distance=0)
     with pytest.raises(ValueError, match='the coarse tower gives 3 and the fine one 4: change'):
-        HintLoss(loss_weight=0.1)(coarse, fine, cells)
+        HintLoss(loss_weight=0.1)(seen, [])
 
 
 @pytest.mark.parametrize('weight', [-0.1, 1.5])
@@ -402,30 +403,122 @@ def test_lambda_must_be_a_share(weight):
         build_dcn(hint=dict(loss_weight=weight))
 
 
-class Bare(nn.Module):
-    """A saliency or selector whose author has not read what it owes."""
+class Pull(nn.Module):
+    """A loss of one's own: draws all cells of the coarse map together."""
 
-    def __init__(self, give):
+    def __init__(self, share=0.0):
         super().__init__()
-        self.give = give
+        self.share = share
 
-    def forward(self, saliency, *_):
-        return self.give(saliency)
+    def forward(self, seen, data_samples):
+        distance = seen.coarse.var(dim=(2, 3)).mean()
+        return dict(loss_pull=0.5 * distance, number=torch.tensor(float(len(data_samples))))
 
 
-def test_a_saliency_or_selector_that_breaks_its_contract_is_named(images):
-    dcn = build_dcn(saliency=Bare(lambda coarse: coarse.norm(dim=1)))
-    for number in (1, 2, 4):
+class TestLosses:
+    def test_one_of_your_own_is_added_and_trained_and_its_figures_are_logged(self, images):
+        dcn = build_dcn(losses=dict(pull=Pull())).eval()
+        losses = dcn.loss(images, labelled(4))
+        assert list(losses) == ['loss_cls', 'loss_hint', 'hint_distance', 'loss_pull', 'number']
+        total, logged = dcn.parse_losses(losses)
+        torch.testing.assert_close(
+            total, losses['loss_cls'] + losses['loss_hint'] + losses['loss_pull']
+        )
+        assert logged['number'] == 4 and dcn.head_share == 1
+        alone = gradients(dcn, images, 'loss_pull')
+        assert all(g.abs().max() > 0 for g in alone['coarse'])
+        assert all((g == 0).all() for g in alone['fine'] + alone['head'])
+
+    def test_without_any_there_is_the_heads_alone(self, images):
+        dcn = build_dcn(losses=dict(hint=None, patch_hit=None))
+        assert list(dcn.loss(images, labelled(4))) == ['loss_cls']
+        assert dcn.head_share == 1
+
+    def test_by_default_figures_are_logged_and_nothing_is_taken_of_the_heads_loss(self, images):
+        built = build_dcn()
+        dcn = DCNClassifier(
+            coarse=built.coarse,
+            fine=built.fine,
+            head=built.head,
+            selector=built.selector,
+            grid=built.grid,
+        )
+        losses = dcn.loss(images, labelled(4))
+        assert losses['hint_distance'] > 0 and losses['loss_hint'] == 0 and dcn.head_share == 1
+
+    def test_shares_add_up(self, images):
+        dcn = build_dcn(hint=dict(loss_weight=0.3), losses=dict(pull=Pull(share=0.5))).eval()
+        plain = build_dcn().eval()
+        plain.load_state_dict(dcn.state_dict())
+        assert dcn.head_share == pytest.approx(0.2)
+        found, expected = (gradients(each, images, 'loss_cls') for each in (dcn, plain))
+        for one, other in zip(found['coarse'], expected['coarse'], strict=True):
+            torch.testing.assert_close(one, 0.2 * other)
+
+    def test_shares_above_1_are_refused(self):
         with pytest.raises(
-            TypeError,
-            match=r'Bare must give Measured\(saliency, entropy=None\), '
-            'got Tensor',
+            ValueError,
+            match=r'The losses hint, patch_hit, pull take over 1.1\d* of the gradient of the '
+            'coarse tower, which is more than all of it: lower their loss_weight',
         ):
-            dcn(images[:number])
-    dcn = build_dcn(selector=Bare(lambda saliency: torch.zeros(len(saliency), 3, 2).long()))
-    with pytest.raises(
-        ValueError,
-        match=r'Bare must give flat cells of shape \(4, k\) or packed '
-        r'ones, got \(4, 3, 2\)',
-    ):
-        dcn(images)
+            build_dcn(hint=dict(loss_weight=0.6), losses=dict(pull=Pull(share=0.5)))
+
+
+class ShortOfWords(nn.Module):
+    """A part whose author has not read what it owes."""
+
+    def forward(self, *inputs):
+        return inputs[0]
+
+
+@pytest.mark.parametrize(
+    'parts, sentence',
+    [
+        (
+            dict(saliency=ShortOfWords()),
+            'ShortOfWords cannot be the saliency of a DCN, because it lacks check, draws, '
+            'gives_entropy, needs_truth: see Saliency in mmdcn.models.contracts',
+        ),
+        (
+            dict(selector=ShortOfWords()),
+            'the selector of a DCN, because it lacks adaptive, k, needs_entropy, with_budget: see',
+        ),
+        (dict(grid=ShortOfWords()), 'the grid of a DCN, because it lacks offset, size, stride:'),
+        (
+            dict(neck=ShortOfWords()),
+            'the neck of a DCN, because it lacks takes_budgets, takes_vectors: see Neck',
+        ),
+        (
+            dict(losses=dict(short=ShortOfWords())),
+            'the loss of a DCN, because it lacks share: see Loss',
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else '',
+)
+def test_a_part_that_lacks_what_it_owes_is_refused_at_once(parts, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        build_dcn(**parts)
+
+
+class FromTheCorner(nn.Module):
+    """A saliency without a base class that keeps its contract."""
+
+    needs_truth = draws = gives_entropy = False
+
+    def check(self, head):
+        pass
+
+    def forward(self, coarse, head, data_samples=None):
+        order = torch.arange(coarse[0, 0].numel(), 0, -1, dtype=torch.float32)
+        return Measured(order.view(coarse.shape[2:]).expand(len(coarse), -1, -1))
+
+
+def test_a_part_needs_no_base_class(images):
+    dcn = build_dcn(saliency=FromTheCorner())
+    assert all(sample.cells.tolist() == list(range(8)) for sample in dcn.eval().predict(images))
+
+
+def test_two_losses_that_give_a_term_of_one_name_are_refused(images):
+    dcn = build_dcn(losses=dict(again=dict(type='HintLoss')))
+    with pytest.raises(ValueError, match="loss 'again' of this DCN gives hint_distance, loss_hint"):
+        dcn.loss(images, labelled(4))

@@ -54,7 +54,9 @@ def test_a_sum_does_not_care_where_and_knows_how_often():
     one, other = torch.randn(2, 2, 1)
 
     def logits(*numbers):
-        cells = torch.cat([kind.expand(2, n) for kind, n in zip((one, other), numbers)], dim=1)
+        cells = torch.cat(
+            [kind.expand(2, n) for kind, n in zip((one, other), numbers, strict=True)], dim=1
+        )
         return head(cells[:, torch.randperm(6)].view(1, 2, 2, 3))
 
     torch.testing.assert_close(logits(4, 2), logits(4, 2))

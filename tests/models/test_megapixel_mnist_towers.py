@@ -44,7 +44,7 @@ def test_a_patch_too_small_is_named():
 def test_wherever_a_digit_lies_a_patch_holds_it_whole(dcn, size):
     """28 pixels, along one axis; a patch may reach outside of the image."""
     cells = dcn.coarse(torch.rand(1, 1, size // 8, 8))[0].size(2)
-    boxes = dcn.patch_extractor.boxes(torch.arange(cells).unsqueeze(0), (cells, 1))[0]
+    boxes = dcn.grid.all((cells, 1)).boxes()
     starts, ends = boxes[:, 1], boxes[:, 3]
     for top in range(size - 28 + 1):
         assert ((starts <= top) & (ends >= top + 28)).any(), top

@@ -4,8 +4,10 @@ from mmengine.registry import init_default_scope
 from torch import nn
 
 from mmdcn.models import ClutteredMNISTCoarse, receptive_field
-from mmdcn.models.patches.probe import cell_centres, feature_shape
+from mmdcn.models.fitting import cell_centres, feature_shape
 from mmdcn.registry import MODELS
+
+SMALL = dict(embed_dims=48, num_layers=2, num_heads=3, feedforward_channels=96)
 
 
 def build(**cfg):
@@ -24,7 +26,7 @@ def test_a_chain_of_padded_layers_is_probed_to_what_its_geometry_says():
     size, stride, offset = receptive_field(chain)
     found = cell_centres(chain)
     assert found.stride == stride
-    for centre, begin, length in zip(found.first, offset, size):
+    for centre, begin, length in zip(found.first, offset, size, strict=True):
         assert centre == pytest.approx(begin + length / 2, abs=1)
 
 
@@ -32,17 +34,12 @@ def test_a_chain_of_padded_layers_is_probed_to_what_its_geometry_says():
     'tower, stride, first',
     [
         # By hand: padding (k − 1) / 2 centres each layer's first cell on the first pixel, ...
-        (dict(type='ResNet', depth=18), 32, 0.5),
+        (dict(type='ResNet', depth=18, base_channels=16, stem_channels=16), 32, 0.5),
         (dict(type='MobileNetV3', arch='small'), 32, 0.5),
-        # ... 2×2 pooling between a pair, here five times, and a transformer's patch is a block.
-        (dict(type='VGG', depth=11), 32, 16),
+        # ... and a transformer's patch is a block.
         (
             dict(
-                type='VisionTransformer',
-                arch='deit-tiny',
-                img_size=32,
-                patch_size=16,
-                out_type='featmap',
+                type='VisionTransformer', arch=SMALL, img_size=32, patch_size=16, out_type='featmap'
             ),
             16,
             8,
@@ -54,6 +51,16 @@ def test_towers_of_mmpretrain_look_where_their_layers_say(tower, stride, first):
     found = cell_centres(build(**tower))
     assert found.stride == (stride, stride)
     assert found.first == pytest.approx((first, first), abs=stride / 4)
+
+
+def test_a_tower_that_pools_by_2_looks_between_the_pixels():
+    layers = [
+        layer
+        for channels in (3, 8, 8)
+        for layer in (nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2))
+    ]
+    found = cell_centres(nn.Sequential(*layers))
+    assert found.stride == (8, 8) and found.first == pytest.approx((4, 4), abs=2)
 
 
 def test_what_is_found_depends_on_no_seed_and_draws_no_random_number():
@@ -86,7 +93,8 @@ def test_shapes_are_those_of_the_last_map():
         ),
         (
             dict(type='RepMLPNet', arch='base', out_indices=(3,)),
-            r'RepMLPNet was run on an image of 3×672×224 .* and failed: .* give the stride and offset',
+            r'RepMLPNet was run on an image of 3×672×224 .* and failed: .* give the stride and '
+            'offset',
         ),
     ],
 )

@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmdcn.models import EntropyGradient, GlobalMaxPoolHead, SequenceHead
+from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
 from mmdcn.models.heads.global_max_pool_head import scatter_windows
-from mmdcn.models.saliency.entropy_gradient import entropy_and_gradient_norm_by_autograd
 from mmdcn.models.saliency.head_reading import evaluation_mode
 from mmdcn.registry import MODELS
 
-from .dcns import stir_statistics
+from .dcns import build_dcn, stir_statistics
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_saliency_equals_one_backward_pass_an_image(head):
     coarse = torch.rand(5, 24, 23, 23)
     saliency = EntropyGradient()(coarse, head).saliency
     head.eval()
-    for image, found in zip(coarse, saliency):
+    for image, found in zip(coarse, saliency, strict=True):
         image = image.unsqueeze(0).requires_grad_()
         entropy_by_hand(head(image)[0]).backward()
         torch.testing.assert_close(
@@ -105,7 +105,7 @@ def test_saliency_is_computed_in_float32_under_autocast(head):
 @pytest.mark.parametrize('known', [True, False])
 def test_the_entropy_of_the_coarse_prediction_comes_along(head, known):
     if not known:
-        head.entropy_and_gradient_norm = lambda feats: None
+        head.entropy_and_gradient_norm = partial(entropy_and_gradient_norm_by_autograd, head)
     coarse = torch.rand(3, 24, 23, 23)
     entropy = EntropyGradient()(coarse, head.train()).entropy
     assert entropy.shape == (3,) and not entropy.requires_grad
@@ -122,13 +122,52 @@ def test_modes_come_back_when_the_head_fails():
     assert head.training and head[0].training and not head[1].training
 
 
-def test_a_head_without_entropy_is_named():
-    with pytest.raises(
-        TypeError,
-        match=r'EntropyGradient needs a head with entropy\(feats\).*'
-        'which Conv2d lacks: use GlobalMaxPoolHead',
-    ):
-        EntropyGradient()(torch.rand(1, 24, 5, 5), nn.Conv2d(24, 10, 5))
+class TestCheck:
+    """What a head cannot tell is said when a model is built."""
+
+    @pytest.mark.parametrize(
+        'saliency, contract, known_by',
+        [
+            ('EntropyGradient', 'HasEntropy', 'GlobalMaxPoolHead'),
+            ('ClassActivation', 'HasClassActivation', 'GlobalMaxPoolHead, or MapHead with a'),
+            ('InverseEntropy', 'HasCertainty', 'SequenceHead'),
+        ],
+    )
+    def test_a_head_that_lacks_what_is_asked_is_named(self, saliency, contract, known_by):
+        with pytest.raises(
+            ValueError,
+            match=f'{saliency} needs a head that keeps the contract {contract} of '
+            f'mmdcn.models.contracts, which LinearClsHead does not: use {known_by}',
+        ):
+            build_dcn(
+                saliency=dict(type=saliency),
+                head=MODELS.build(dict(type='LinearClsHead', num_classes=3, in_channels=24)),
+            )
+
+    def test_the_head_given_to_the_saliency_is_the_one_that_is_asked(self, head):
+        saliency = EntropyGradient(head=head)
+        saliency.check(nn.Identity())
+        with pytest.raises(ValueError, match='which Identity does not'):
+            EntropyGradient(head=nn.Identity()).check(head)
+
+    @pytest.mark.parametrize('head_type', ['GlobalMaxPoolHead', 'GlobalSumPoolHead'])
+    def test_a_single_class_leaves_no_entropy(self, head_type):
+        with pytest.raises(
+            ValueError,
+            match=f'EntropyGradient cannot tell the cells apart with this {head_type}: its entropy '
+            'has the same gradient in every cell, as under a global average .* or with a single '
+            'class. Use ClassActivation',
+        ):
+            EntropyGradient().check(
+                MODELS.build(dict(type=head_type, num_classes=1, in_channels=4))
+            )
+
+    def test_a_check_leaves_no_trace_and_draws_no_random_number(self, head):
+        before = {name: value.clone() for name, value in head.state_dict().items()}
+        state = torch.get_rng_state()
+        EntropyGradient().check(head.train())
+        assert torch.equal(torch.get_rng_state(), state) and head.training
+        assert all(torch.equal(value, before[name]) for name, value in head.state_dict().items())
 
 
 class TestClosedForms:
@@ -177,9 +216,6 @@ class TestClosedForms:
     def test_they_equal_autograd(self, head, dtype, rtol, size):
         feats = torch.randn(3, 6, *size, dtype=dtype)
         head = head.to(dtype)
-        if head.entropy_and_gradient_norm(feats) is None:
-            assert not isinstance(head.conv.norm, nn.BatchNorm2d)
-            return
         closed, exact = by_closed_form_and_by_autograd(head, feats)
         assert closed.shape == (3, *size) and not closed.requires_grad
         assert_close_in_norm(closed, exact, rtol)
@@ -187,8 +223,7 @@ class TestClosedForms:
     def test_ties_are_broken_alike(self, head):
         feats = torch.randn(2, 6, 1, 1, dtype=torch.float64).expand(2, 6, 9, 8).clone()
         feats[:, :, :, 4:] = 0
-        if head.entropy_and_gradient_norm(feats) is not None:
-            assert_close_in_norm(*by_closed_form_and_by_autograd(head, feats), 1e-10)
+        assert_close_in_norm(*by_closed_form_and_by_autograd(head, feats), 1e-10)
 
     def test_patches_maps_are_as_good(self):
         head = SequenceHead(in_channels=6, window=(2, 3), pooling='inverse_entropy').double()
@@ -225,14 +260,14 @@ class TestClosedForms:
     )
     def test_scattered_windows_are_a_transposed_convolution(self, kernel, stride, size):
         weight = torch.randn(5, 3, *kernel, dtype=torch.float64)
-        grid = [(n - k) // s + 1 for n, k, s in zip(size, kernel, stride)]
+        grid = [(n - k) // s + 1 for n, k, s in zip(size, kernel, stride, strict=True)]
         windows = torch.randint(grid[0] * grid[1], (4, 5))
         values = torch.randn(4, 5, dtype=torch.float64)
         dense = values.new_zeros(4, 5, grid[0] * grid[1]).scatter_(
             2, windows[..., None], values[..., None]
         )
         expected = F.conv_transpose2d(dense.unflatten(2, grid), weight, stride=stride)
-        left_out = [n - m for n, m in zip(size, expected.shape[2:])]
+        left_out = [n - m for n, m in zip(size, expected.shape[2:], strict=True)]
         torch.testing.assert_close(
             scatter_windows(values, windows, weight, stride, size),
             F.pad(expected, (0, left_out[1], 0, left_out[0])),

@@ -15,6 +15,7 @@ from mmdcn.models.heads.sequence_head import (
     set_predictions,
 )
 from mmdcn.registry import MODELS
+from mmdcn.structures import Cells
 
 POOLINGS = ['average', 'inverse_entropy']
 
@@ -230,12 +231,12 @@ class Stub(torch.nn.Module):
 
 
 def test_fine_vectors_alone_make_the_refined_map():
-    coarse, cells = torch.rand(2, 6, 4, 4), torch.zeros(2, 3, dtype=torch.int64)
-    vectors, maps = torch.rand(2, 3, 6), torch.rand(2, 3, 6, 2, 5)
+    coarse, cells = torch.rand(2, 6, 4, 4), Cells.fixed(torch.zeros(2, 3).long(), (4, 4))
+    vectors, maps = torch.rand(6, 6), torch.rand(6, 6, 2, 5)
     refined = FineOnlyRefine()(coarse, vectors, cells)
-    assert refined.shape == (2, 6, 3, 1) and torch.equal(refined[1, :, 2, 0], vectors[1, 2])
+    assert refined.shape == (2, 6, 3, 1) and torch.equal(refined[1, :, 2, 0], vectors[5])
     refined = FineOnlyRefine()(coarse, maps, cells)
-    assert refined.shape == (2, 6, 3, 2, 5) and torch.equal(refined[1, :, 2], maps[1, 2])
+    assert refined.shape == (2, 6, 3, 2, 5) and torch.equal(refined[1, :, 2], maps[5])
 
 
 def test_no_patches_are_refused_where_nothing_else_is_read():
@@ -244,7 +245,8 @@ def test_no_patches_are_refused_where_nothing_else_is_read():
         match='FineOnlyRefine reads the patches alone and got none: set'
         " the selector's k to at least 1",
     ):
-        FineOnlyRefine()(torch.rand(2, 6, 4, 4), torch.rand(2, 0, 6), torch.zeros(2, 0).long())
+        cells = Cells.fixed(torch.zeros(2, 0).long(), (4, 4))
+        FineOnlyRefine()(torch.rand(2, 6, 4, 4), torch.rand(0, 6), cells)
 
 
 def test_the_head_sits_on_a_backbone_of_mmpretrain():

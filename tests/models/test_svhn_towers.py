@@ -4,7 +4,7 @@ import torch
 from mmdcn.analysis import count_multiplications
 from mmdcn.models import SVHNCoarse, SVHNFine
 
-from .test_patches import probe
+from .test_grid import probe
 
 # Worked by hand at width 1: (filters, kernel, channels in, outputs of a 54×110 window)
 COARSE = [

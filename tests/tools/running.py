@@ -47,6 +47,7 @@ def run_tool(tool, *args, folder: Path = ROOT, code: int = 0) -> str:
 
     Args:
         tool: Its path, from the root of the repository.
+        *args: What stands behind it on the command line.
         folder: The working folder.
         code: What it must exit with.
     """

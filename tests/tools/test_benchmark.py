@@ -64,7 +64,7 @@ def test_the_file_has_an_object_a_model_shape_and_batch_and_a_plot_beside_it(tmp
     for row in rows:
         assert 0 < row['ms_per_image_10'] <= row['ms_per_image'] <= row['ms_per_image_90']
         assert row['peak_bytes'] > 4 * row['batch'] * 24 * row['shape'][1] * row['shape'][2] / 40
-    for one, other in zip(rows[::2], rows[1::2]):
+    for one, other in zip(rows[::2], rows[1::2], strict=True):
         low, middle, high = one['time_over']['dcn-k8-hint']
         assert 0 < low <= middle <= high
         assert list(one['time_over']) == ['dcn-k8-hint'] and list(other['time_over']) == ['fine']

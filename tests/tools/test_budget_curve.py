@@ -1,5 +1,4 @@
 import json
-import runpy
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ from mmengine.runner import save_checkpoint
 from mmdcn.analysis import count_multiplications
 from mmdcn.models import EntropySelector, MassSelector
 from mmdcn.utils.build import build_dataset
+from tools.analysis_tools import budget_curve
 
 from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
 from ..conftest import ROOT
@@ -105,7 +105,7 @@ def test_the_options_reach_the_average_on_all_of_val(folder, on_val, on_test):
     images, _ = images_of(folder, 'val')
     for row in on_val[1]['results'][len(AVERAGES) :]:
         with torch.no_grad():
-            budgets = trained(folder, row).extract_feat(images).cells.budgets
+            budgets = trained(folder, row).extract_feat(images).cells.counts
         # No single image's step of up to 12 patches brings it nearer from below.
         assert 0 <= row['average_k'] - sum(budgets) / IMAGES <= 12 / IMAGES
     options = [
@@ -132,7 +132,7 @@ def test_a_plot_of_error_over_patches_and_over_multiplications_lies_beside_the_f
 ):
     assert (folder / 'new' / 'val.png').read_bytes()[:4] == b'\x89PNG'
     rows = on_val[1]['results']
-    (axes,) = runpy.run_path(str(ROOT / TOOL))['draw'](rows).axes
+    (axes,) = budget_curve.draw(rows).axes
     points = [point for line in axes.lines for point in line.get_xydata().tolist()]
     assert points == [[row['patches'], row['error']] for row in rows]
     (above,) = axes.child_axes
@@ -143,17 +143,17 @@ def test_a_plot_of_error_over_patches_and_over_multiplications_lies_beside_the_f
 @pytest.mark.parametrize(
     'args, code, complaint',
     [
-        ((QUICK, 'nowhere.pth'), 2, 'The checkpoint nowhere.pth is not there'),
-        ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: names a .json file, got plot.png'),
+        ((QUICK, 'nowhere.pth'), 2, 'the file nowhere.pth is not there'),
+        ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: writes a .json file, got plot.png'),
         (
             (QUICK, 'README.md', '--average-k', 4, 0),
             2,
-            '--average-k takes whole numbers from 1 on, got 4 0',
+            'argument --average-k: must be a whole number of at least 1, got 0',
         ),
         (
             (QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'),
             1,
-            'is no DCNClassifier, so it has no saliency and chooses no patches',
+            'its model has no selector, so it chooses no patches',
         ),
     ],
 )
@@ -167,4 +167,4 @@ def test_a_saliency_without_entropy_is_named(folder):
         "_base_ = './config.py'\nmodel = dict(saliency=dict(type='ActivationNorm'))\n"
     )
     printed = run_tool(TOOL, config, folder / 'dcn.pth', code=1)
-    assert 'ActivationNorm does not work out the entropy' in printed
+    assert 'ActivationNorm does not compute the entropy' in printed

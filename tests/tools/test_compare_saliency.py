@@ -84,13 +84,13 @@ def test_a_plot_lies_beside_the_figures(compared):
 @pytest.mark.parametrize(
     'args, code, complaint',
     [
-        ((QUICK, 'nowhere.pth'), 2, 'The checkpoint nowhere.pth is not there'),
+        ((QUICK, 'nowhere.pth'), 2, 'the file nowhere.pth is not there'),
         (('nowhere.py', 'README.md'), 1, 'The config nowhere.py is not there'),
-        ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: names a .json file, got plot.png'),
+        ((QUICK, 'README.md', '--out', 'plot.png'), 2, '--out: writes a .json file, got plot.png'),
         (
             (QUICK.replace('dcn-k8-hint_1xb128-4e', 'coarse_1xb128-60e'), 'README.md'),
             1,
-            'is no DCNClassifier, so it has no saliency and chooses no patches',
+            'its model has no selector, so it chooses no patches',
         ),
     ],
 )

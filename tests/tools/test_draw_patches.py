@@ -13,11 +13,8 @@ from ..conftest import ROOT
 from ..models.dcns import build_dcn
 from .running import QUICK, run_tool
 
-SVHN = 'configs/dcn/dcn-k3-w25-3scales_street-numbers.py'
-TOWERS = {
-    'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
-    'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth',
-}
+SVHN = 'configs/dcn/dcn-k6-w25_svhn.py'
+TOWERS = {'coarse-w25_1xb32-10e_svhn': 'epoch_10.pth', 'fine-w25_1xb32-5e_svhn': 'epoch_5.pth'}
 
 
 @pytest.fixture(scope='module')
@@ -27,7 +24,7 @@ def folder(tmp_path_factory, mnist_root, street_numbers_root):
     folder = tmp_path_factory.mktemp('drawn')
     (folder / 'data').mkdir()
     (folder / 'data' / 'mnist').symlink_to(mnist_root)
-    (folder / 'data' / 'street-numbers').symlink_to(street_numbers_root)
+    (folder / 'data' / 'svhn').symlink_to(street_numbers_root)
     (folder / 'configs').symlink_to(ROOT / 'configs')
     save_checkpoint(dict(state_dict=build_dcn().state_dict()), str(folder / 'dcn.pth'))
     for name, checkpoint in TOWERS.items():
@@ -88,7 +85,7 @@ def test_an_image_gets_a_row_with_a_panel_a_scale(draw, folder):
         (('configs/none.py',), 'The config configs/none.py is not there'),
         ((QUICK,), 'does not name the weights of all parts in an init_cfg'),
         ((QUICK, 'none.pth'), 'none.pth is not there.'),
-        ((QUICK, __file__), 'test_draw_patches.py is no checkpoint'),
+        ((QUICK, __file__), 'test_draw_patches.py is not a checkpoint'),
         (
             (SVHN, 'dcn.pth'),
             'The checkpoint dcn.pth is of another model than this DCNClassifier: it',
@@ -99,8 +96,8 @@ def test_an_image_gets_a_row_with_a_panel_a_scale(draw, folder):
             'there. The init_cfg of the config names it: train',
         ),
         (
-            ('configs/dcn/coarse-w25_1xb32-10e_street-numbers.py',),
-            'is no DCNClassifier, so it has no saliency',
+            ('configs/dcn/coarse-w25_1xb32-10e_svhn.py',),
+            'its model has no selector, so it chooses no patches',
         ),
         ((QUICK, 'dcn.pth', '--tta'), 'lacks tta_model and tta_pipeline, which --tta needs.'),
         (
@@ -122,10 +119,10 @@ def test_what_cannot_be_drawn_is_said_in_a_sentence_and_nothing_is_written(
 @pytest.mark.parametrize(
     'options, message',
     [
-        (('--out', 'patches.txt'), 'patches.txt is no picture to write: end its name in .png'),
+        (('--out', 'patches.txt'), 'patches.txt is not a picture file: end its name in .png'),
         (
             ('--out', 'patches.png', '--num', 0),
-            '--num counts images and must be at least 1, got 0.',
+            'argument --num: must be a whole number of at least 1, got 0.',
         ),
     ],
 )

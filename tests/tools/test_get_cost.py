@@ -156,11 +156,11 @@ def test_absent_data_is_named_with_the_way_round_it(get_cost, monkeypatch, tmp_p
 @pytest.mark.parametrize(
     'args, sentence',
     [
-        (['--shape', 1, 0, 9], '--shape takes three numbers of at least 1, got [1, 0, 9].'),
-        (['--k', -1], '--k counts patches and must be at least 0, got -1.'),
+        (['--shape', 1, 0, 9], 'argument --shape: must be a whole number of at least 1, got 0.'),
+        (['--k', -1], 'argument --k: must be a whole number of at least 0, got -1.'),
         (['--sweep', 'cost.png'], '--sweep needs --shape, the size to begin with'),
-        (['--sweep', 'cost.jpg', *SHAPE], '--sweep writes a .png file, got cost.jpg.'),
-        (['--out', 'cost.png'], '--out writes a .json file, got cost.png.'),
+        (['--sweep', 'cost.jpg', *SHAPE], 'argument --sweep: writes a .png file, got cost.jpg.'),
+        (['--out', 'cost.png'], 'argument --out: writes a .json file, got cost.png.'),
     ],
 )
 def test_options_that_make_no_sense_are_refused(get_cost, capsys, args, sentence):

@@ -1,17 +1,15 @@
 import json
-import runpy
-import sys
 
 import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmdcn.utils.scalars import read_scalars
+from tools.reproduction.scalars import read_scalars
+from tools.visualizations import hint_distance
 
 from ..conftest import ROOT
 from .running import logged
 
-TOOL = ROOT / 'tools' / 'visualizations' / 'hint_distance.py'
 RUNS = ('dcn-k8-hint_1xb128-60e_cluttered-mnist', 'dcn-k8_1xb128-60e_cluttered-mnist')
 
 
@@ -42,33 +40,21 @@ def runs(tmp_path_factory, mnist_root):
     return [folder / name for name in RUNS]
 
 
-@pytest.fixture
-def draw(monkeypatch, capsys):
-    """Runs the tool in this process and gives its names and what it printed."""
-
-    def run(*args):
-        monkeypatch.setattr(sys, 'argv', list(map(str, (TOOL, *args))))
-        names = runpy.run_path(str(TOOL), run_name='__main__')
-        return names, capsys.readouterr().out
-
-    return run
-
-
-def test_each_run_gets_a_line_of_the_distances_that_it_logged(runs, draw, tmp_path):
-    names, printed = draw(*runs, '--out', tmp_path / 'new' / 'hints.png')
+def test_each_run_gets_a_line_of_the_distances_that_it_logged(runs, capsys, tmp_path):
+    hint_distance.main([*map(str, runs), '--out', str(tmp_path / 'new' / 'hints.png')])
     assert (tmp_path / 'new' / 'hints.png').read_bytes().startswith(b'\x89PNG')
     curves = {run: read_scalars(run, 'hint_distance') for run in runs}
-    (axes,) = names['draw'](curves).axes
+    (axes,) = hint_distance.draw(curves).axes
     assert [line.get_label() for line in axes.lines] == [
         'dcn-k8-hint (hints, λ = 0.01)',
         'dcn-k8 (no hints)',
     ]
-    for line, run in zip(axes.lines, runs):
+    for line, run in zip(axes.lines, runs, strict=True):
         distances = logged(run, 'hint_distance')
         assert list(line.get_xdata()) == list(distances) == [1, 2, 3, 4, 5, 6]
         assert list(line.get_ydata()) == list(distances.values())
     last = logged(runs[1], 'hint_distance')[6]
-    assert f'dcn-k8: {last:.3g} after 6 iterations.' in printed
+    assert f'dcn-k8: {last:.3g} after 6 iterations.' in capsys.readouterr().out
 
 
 def write_log(run, start, lines):
@@ -94,12 +80,12 @@ def test_what_a_resumed_run_did_again_counts_once(tmp_path):
     assert read_scalars(tmp_path / '20260101_000000', 'loss')[40] == 40.0
 
 
-def test_what_is_no_run_or_no_dcn_is_named(tmp_path, draw):
+def test_what_is_no_run_or_no_dcn_is_named(tmp_path):
     write_log(tmp_path, '20260101_000000', [dict(step=1, loss=1.0)])
     for run, message in (
-        (tmp_path / 'none', 'is no run that logged anything'),
+        (tmp_path / 'none', 'is not a run with logs'),
         (tmp_path, 'logged no hint_distance.'),
     ):
         with pytest.raises(SystemExit) as caught:
-            draw(run, '--out', tmp_path / 'hints.png')
+            hint_distance.main([str(run), '--out', str(tmp_path / 'hints.png')])
         assert message in caught.value.code and not (tmp_path / 'hints.png').exists()

@@ -105,4 +105,4 @@ def test_what_is_wrong_is_said_in_one_sentence(infer, args, match):
 def test_another_suffix_than_json_is_refused(infer, capsys):
     with pytest.raises(SystemExit):
         infer(DEMO, 'dcn-k8-hint', '--out', 'results.txt')
-    assert '--out writes a .json file, got results.txt.' in capsys.readouterr().err
+    assert 'argument --out: writes a .json file, got results.txt.' in capsys.readouterr().err

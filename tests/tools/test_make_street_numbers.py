@@ -1,4 +1,3 @@
-import importlib.util
 import json
 import signal
 import subprocess
@@ -9,34 +8,22 @@ import h5py
 import numpy as np
 import pytest
 
-from mmdcn.datasets.street_numbers import make_street_number
+from tools.dataset_converters import make_street_numbers as tool
+from tools.dataset_converters.street_numbers import make_street_number
+from tools.visualizations import contact_sheet
 
 from ..conftest import ROOT
 from .running import TIMEOUT, python
 
 TOOL = ROOT / 'tools' / 'dataset_converters' / 'make_street_numbers.py'
-SHEET = ROOT / 'tools' / 'visualizations' / 'contact_sheet.py'
-
-
-def load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
-def tool():
-    return load(TOOL)
-
-
-@pytest.fixture
-def make(tool, monkeypatch):
+def make():
     def run(out, train=0, extra=0, test=0, seed=0, workers=1):
         counts = dict(train=train, extra=extra, test=test, seed=seed, workers=workers)
         options = [f'--{name}={value}' for name, value in counts.items()]
-        monkeypatch.setattr('sys.argv', [str(TOOL), f'--out={out}', *options])
-        tool.main()
+        tool.main([f'--out={out}', *options])
 
     return run
 
@@ -75,7 +62,7 @@ def interrupted(tmp_path_factory):
     """The folder of a run with several workers, interrupted in its second subset."""
     out = tmp_path_factory.mktemp('interrupted')
     process = subprocess.Popen(
-        **python(TOOL, '--out', out, '--train', 60, '--extra', 0, '--test', 100000, '--workers', 3)
+        **python(TOOL, '--out', out, '--train', 36, '--extra', 0, '--test', 100000, '--workers', 3)
     )
     try:
         deadline = time.monotonic() + TIMEOUT
@@ -95,7 +82,7 @@ def test_an_interrupted_run_ends_and_leaves_complete_subsets_alone(interrupted):
 
 
 def test_the_number_of_workers_changes_nothing(make, interrupted, tmp_path):
-    make(tmp_path, train=60, workers=1)
+    make(tmp_path, train=36, workers=1)
     assert held(tmp_path) == held(interrupted)
 
 
@@ -106,7 +93,7 @@ def test_more_images_leave_the_first_ones_as_they_are(make, tmp_path):
     assert all(few[f'{number}.png'] == more[f'{number}.png'] for number in (1, 2, 3))
 
 
-def test_a_complete_subset_is_kept(make, tool, tmp_path, monkeypatch, capsys):
+def test_a_complete_subset_is_kept(make, tmp_path, monkeypatch, capsys):
     make(tmp_path, train=2)
     monkeypatch.setattr(tool, 'make_subset', None)  # calling it would fail
     make(tmp_path, train=2)
@@ -137,7 +124,7 @@ def test_a_folder_of_other_origin_is_left_alone(make, tmp_path, settings):
 
 
 @pytest.mark.parametrize('stop', [KeyboardInterrupt(), OSError(28, 'No space left on device')])
-def test_a_run_that_is_stopped_leaves_nothing_half_made(make, tool, tmp_path, monkeypatch, stop):
+def test_a_run_that_is_stopped_leaves_nothing_half_made(make, tmp_path, monkeypatch, stop):
     make(tmp_path, train=2)
 
     def stopped(path, names, boxes):
@@ -145,7 +132,7 @@ def test_a_run_that_is_stopped_leaves_nothing_half_made(make, tool, tmp_path, mo
         raise stop
 
     monkeypatch.setattr(tool, 'write_digit_struct', stopped)
-    with pytest.raises(type(stop)):
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
         make(tmp_path, train=2, test=3)
     assert [path.name for path in tmp_path.iterdir()] == ['train']
 
@@ -168,9 +155,12 @@ def test_settings_say_what_was_made(make, tmp_path):
 @pytest.mark.parametrize(
     'options, message',
     [
-        (dict(train=-1), '--train must be at least 0, got -1.'),
-        (dict(test=1, seed=-2), '--seed must be at least 0, got -2.'),
-        (dict(test=1, workers=0), '--workers must be at least 1, got 0.'),
+        (dict(train=-1), 'argument --train: must be a whole number of at least 0, got -1.'),
+        (dict(test=1, seed=-2), 'argument --seed: must be a whole number of at least 0, got -2.'),
+        (
+            dict(test=1, workers=0),
+            'argument --workers: must be a whole number of at least 1, got 0.',
+        ),
         (dict(), '--train, --extra and --test are all 0, so there is nothing to make.'),
     ],
 )
@@ -188,7 +178,7 @@ def test_an_out_that_is_a_file_is_refused(make, tmp_path, capsys):
     assert f'--out must be a folder, but {tmp_path / "file"} is a file.' in capsys.readouterr().err
 
 
-def test_the_contact_sheet_shows_the_asked_images_in_order(tmp_path, monkeypatch):
+def test_the_contact_sheet_shows_the_asked_images_in_order(tmp_path):
     colours = {}
     for folder, count in (('real', 1), ('made', 12)):
         (tmp_path / folder).mkdir()
@@ -199,10 +189,8 @@ def test_the_contact_sheet_shows_the_asked_images_in_order(tmp_path, monkeypatch
                 str(tmp_path / folder / f'{number}.png'), np.full((20, 40, 3), colour, np.uint8)
             )
     out = tmp_path / 'sheets' / 'sheet.png'
-    monkeypatch.setattr(
-        'sys.argv',
+    contact_sheet.main(
         [
-            str(SHEET),
             str(tmp_path / 'made'),
             '--out',
             str(out),
@@ -214,9 +202,8 @@ def test_the_contact_sheet_shows_the_asked_images_in_order(tmp_path, monkeypatch
             '10',
             '--width',
             '100',
-        ],
+        ]
     )
-    load(SHEET).main()
     sheet = cv2.imread(str(out))
     assert sheet.shape == (14 + 6 + 14 * 3, 100, 3)  # rows of 4 images of 20 columns
     assert tuple(sheet[9, 9]) == colours['real', 1]
@@ -228,8 +215,6 @@ def test_the_contact_sheet_shows_the_asked_images_in_order(tmp_path, monkeypatch
     assert found == [*(colours['made', number] for number in range(1, 12)), (255, 255, 255)]
 
 
-def test_a_contact_sheet_of_nothing_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr('sys.argv', [str(SHEET), str(tmp_path), '--out', str(tmp_path / 'x.png')])
-    with pytest.raises(SystemExit):
-        load(SHEET).main()
-    assert f'{tmp_path} holds no image 1.png, 2.png, ...' in capsys.readouterr().err
+def test_a_contact_sheet_of_nothing_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match=f'{tmp_path} holds no image 1.png, 2.png, ...'):
+        contact_sheet.main([str(tmp_path), '--out', str(tmp_path / 'x.png')])

@@ -187,7 +187,7 @@ def test_an_incomplete_folder_is_made_again_and_strange_files_stay(
 
 def refused(tool, out, source, match, subset='train'):
     with pytest.raises(
-        SystemExit,
+        FileNotFoundError,
         match=f'^SVHN {subset} could not be prepared in {out}: '
         rf'[^\n]*{match}[^\n]*\.$',
     ):

@@ -70,7 +70,7 @@ def test_a_published_file_is_the_model_and_nothing_of_the_run(publish, run_check
 def test_what_is_no_checkpoint_is_refused_and_nothing_is_left(publish, tmp_path):
     path = tmp_path / 'epoch_1.pth'
     path.write_bytes(b'no checkpoint')
-    with pytest.raises(SystemExit, match='is no checkpoint'):
+    with pytest.raises(SystemExit, match='is not a checkpoint'):
         publish(path, '--out', tmp_path / 'new' / 'dcn.pth')
     assert [left.name for left in tmp_path.iterdir()] == ['epoch_1.pth']
 

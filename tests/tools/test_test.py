@@ -10,10 +10,7 @@ from ..conftest import ROOT
 from .running import QUICK, run_tool
 
 TABLE = 'tools/analysis_tools/table2.py'
-TOWERS = {
-    'coarse-w25_1xb32-10e_street-numbers': 'epoch_10.pth',
-    'fine-w25_1xb32-5e_street-numbers': 'epoch_5.pth',
-}
+TOWERS = {'coarse-w25_1xb32-10e_svhn': 'epoch_10.pth', 'fine-w25_1xb32-5e_svhn': 'epoch_5.pth'}
 
 
 @pytest.fixture(scope='module')
@@ -21,7 +18,7 @@ def folder(tmp_path_factory, street_numbers_root):
     """A working folder with data and untrained towers where the configs look for them."""
     folder = tmp_path_factory.mktemp('table2')
     (folder / 'data').mkdir()
-    (folder / 'data' / 'street-numbers').symlink_to(street_numbers_root)
+    (folder / 'data' / 'svhn').symlink_to(street_numbers_root)
     for name, checkpoint in TOWERS.items():
         model = build_model(Config.fromfile(ROOT / 'configs' / 'dcn' / f'{name}.py'))
         save_checkpoint(
@@ -31,7 +28,7 @@ def folder(tmp_path_factory, street_numbers_root):
 
 
 def test_a_dcn_needs_no_checkpoint_of_its_own(folder):
-    config = ROOT / 'configs' / 'dcn' / 'dcn-k3-w25-2scales_street-numbers.py'
+    config = ROOT / 'configs' / 'dcn' / 'dcn-k6-w25_svhn.py'
     printed = run_tool(
         'tools/test.py',
         config,
@@ -50,7 +47,7 @@ def test_a_dcn_needs_no_checkpoint_of_its_own(folder):
 
 
 def test_a_dcn_whose_towers_were_trained_otherwise_is_not_tested(folder):
-    config = ROOT / 'configs' / 'dcn' / 'dcn-k6-w25_street-numbers.py'
+    config = ROOT / 'configs' / 'dcn' / 'dcn-k6-w25_svhn.py'
     printed = run_tool(
         'tools/test.py', config, '--cfg-options', 'model.coarse.width=.1', folder=folder, code=1
     )
@@ -58,9 +55,7 @@ def test_a_dcn_whose_towers_were_trained_otherwise_is_not_tested(folder):
 
 
 def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
-    first, again = (
-        run_tool(TABLE, 'street-numbers', '--width', 'w25', folder=folder) for _ in range(2)
-    )
+    first, again = (run_tool(TABLE, '--width', 'w25', folder=folder) for _ in range(2))
     table = first[first.index('Sequence error') :].split('\n', 1)[1]
     assert table == again[again.index('Sequence error') :].split('\n', 1)[1]
     rows = [line.split() for line in table.splitlines() if 'scale' in line]
@@ -97,11 +92,11 @@ def test_weights_of_another_model_are_not_tested(tmp_path, mnist_root):
 
 
 def test_table_2_names_the_tower_that_is_missing(tmp_path):
-    printed = run_tool(TABLE, 'street-numbers', folder=tmp_path, code=1)
-    name = 'coarse_1xb128-10e_street-numbers'
+    printed = run_tool(TABLE, folder=tmp_path, code=1)
+    name = 'coarse_1xb128-10e_svhn'
     assert printed == (
-        f'work_dirs/{name}/epoch_10.pth is missing: run `python tools/train.py '
-        f'configs/dcn/{name}.py`.\n'
+        f'work_dirs/{name}/epoch_10.pth is missing: run `SVHN_ROOT=data/svhn python '
+        f'tools/train.py configs/dcn/{name}.py`.\n'
     )
 
 

@@ -14,19 +14,20 @@ from mmdcn.utils.safe_globals import register_safe_globals
 from ..conftest import ROOT
 from .running import QUICK, TIMEOUT, environment, free_port, logged, python, run_python, run_tool
 
-ITERATIONS = 24  # an epoch
+ITERATIONS = 12  # an epoch
+BATCH = 16
 
 
 def options(*more: str) -> list:
     """The quick config on little data."""
     return [
         '--cfg-options',
-        'train_dataloader.batch_size=32',
-        f'train_dataloader.dataset.indices={32 * ITERATIONS}',
+        f'train_dataloader.batch_size={BATCH}',
+        f'train_dataloader.dataset.indices={BATCH * ITERATIONS}',
         'train_dataloader.num_workers=1',
         'val_dataloader.dataset.indices=64',
         'val_dataloader.num_workers=1',
-        'test_dataloader.dataset.indices=301',
+        'test_dataloader.dataset.indices=101',
         'test_dataloader.num_workers=1',
         'train_cfg.max_epochs=3',
         'default_hooks.logger.interval=1',
@@ -38,7 +39,7 @@ def options(*more: str) -> list:
 def trained(tmp_path_factory, mnist_root):
     """Three short epochs that nothing disturbed."""
     work_dir = tmp_path_factory.mktemp('whole')
-    run_python('tools/train.py', QUICK, '--work-dir', work_dir, *options())
+    run_tool('tools/train.py', QUICK, '--work-dir', work_dir, *options())
     return work_dir
 
 
@@ -56,7 +57,7 @@ def test_a_killed_run_resumes_on_the_loss_curve_of_one_that_was_not(trained, tmp
     assert process.returncode == -signal.SIGKILL and killed_at < 3 * ITERATIONS
     assert not (tmp_path / 'epoch_3.pth').exists()
 
-    output = run_python(*command)
+    output = run_tool(*command)
     assert 'resumed epoch: ' in output
     assert 'resumed epoch: 0' not in output
     for key in ('loss', 'loss_cls', 'hint_distance', 'lr', 'patch_hit'):
@@ -71,12 +72,12 @@ def test_a_killed_run_resumes_on_the_loss_curve_of_one_that_was_not(trained, tmp
 
 def test_resuming_a_finished_run_ends_at_once_and_harms_nothing(trained):
     before = (trained / 'epoch_3.pth').stat().st_mtime_ns
-    run_python('tools/train.py', QUICK, '--work-dir', trained, '--resume', *options())
+    run_tool('tools/train.py', QUICK, '--work-dir', trained, '--resume', *options())
     assert (trained / 'epoch_3.pth').stat().st_mtime_ns == before
 
 
 def test_resuming_from_a_named_checkpoint_goes_on_from_it(trained, tmp_path):
-    output = run_python(
+    output = run_tool(
         'tools/train.py',
         QUICK,
         '--work-dir',
@@ -104,7 +105,7 @@ def test_predictions_are_dumped_with_where_the_network_looked(trained, tmp_path)
         *options(),
     )
     predictions = mmengine.load(out)
-    assert len(predictions) == 301
+    assert len(predictions) == 101
     assert predictions[0]['patch_bboxes'].shape == (8, 4)
     assert predictions[0]['saliency'].shape == (23, 23)
 
@@ -208,7 +209,7 @@ def test_mixed_precision_trains_on_the_cpu_as_well(tmp_path, mnist_root):
         '--amp',
         '--work-dir',
         tmp_path,
-        *options('train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=96'),
+        *options('train_cfg.max_epochs=1', 'train_dataloader.dataset.indices=48'),
         CUDA_VISIBLE_DEVICES='-1',
     )
     assert list(logged(tmp_path, 'loss')) == [1, 2, 3]

@@ -71,7 +71,8 @@ def test_code_in_a_pickle_is_not_run(tmp_path, save):
     path, trace = tmp_path / 'model.pth', tmp_path / 'trace'
     save(dict(state_dict=Harmful(trace)), path)
     with pytest.raises(
-        ValueError, match='model.pth is no checkpoint that can be read without running code in it'
+        ValueError,
+        match='model.pth is not a checkpoint that can be read without running code in it',
     ):
         read_checkpoint(path)
     assert not trace.exists()

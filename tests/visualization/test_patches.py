@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from mmdcn.models import PatchExtractor
+from mmdcn.models import PatchGrid
 from mmdcn.visualization.patches import RIGHT, WRONG, draw_patches, saliency_extent
 
 from ..models.dcns import build_dcn, build_svhn_dcn, labelled
@@ -14,13 +14,13 @@ def seen():
     dcn = build_dcn().eval()
     images = torch.rand(5, 1, 100, 100)
     with torch.no_grad():
-        return images, dcn.predict(images, labelled(5)), dcn.patch_extractor
+        return images, dcn.predict(images, labelled(5)), dcn.grid
 
 
 def test_each_image_gets_a_panel_with_image_heat_and_boxes(seen):
-    images, samples, extractor = seen
+    images, samples, _ = seen
     panels = draw_patches(*seen).axes
-    for panel, image, sample in zip(panels, images, samples):
+    for panel, image, sample in zip(panels, images, samples, strict=False):
         shown, heat = panel.get_images()
         np.testing.assert_array_equal(shown.get_array(), image[0])
         np.testing.assert_allclose(heat.get_array(), sample.saliency / sample.saliency.max())
@@ -30,7 +30,7 @@ def test_each_image_gets_a_panel_with_image_heat_and_boxes(seen):
 
 
 def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(seen):
-    images, samples, extractor = seen
+    images, samples, _ = seen
     samples[0].set_pred_label(0), samples[1].set_pred_label(9)
     del samples[2].gt_label
     panels = draw_patches(*seen).axes
@@ -46,16 +46,16 @@ def test_the_title_says_the_predicted_and_the_true_label_and_whether_they_agree(
 
 
 def test_heat_lies_around_the_centres_of_the_patches():
-    extractor = PatchExtractor(size=(14, 20), stride=(4, 8), offset=(-1, 2))
-    left, right, bottom, top = saliency_extent(extractor, (23, 5))
-    boxes = extractor.boxes(torch.tensor([[0, 23 * 5 - 1]]), (23, 5))[0].double()
+    grid = PatchGrid(size=(14, 20), stride=(4, 8), offset=(-1, 2))
+    left, right, bottom, top = saliency_extent(grid, (23, 5))
+    boxes = grid.all((23, 5)).boxes()[[0, -1]].double()
     centres = (boxes[:, :2] + boxes[:, 2:]) / 2
     assert centres[0].tolist() == [left + 8 / 2, top + 4 / 2]
     assert centres[1].tolist() == [right - 8 / 2, bottom - 4 / 2]
 
 
 def test_an_image_without_any_saliency_is_drawn(seen):
-    images, samples, extractor = seen
+    images, samples, _ = seen
     samples[0].saliency = torch.zeros(23, 23)
     assert (draw_patches(*seen).axes[0].get_images()[1].get_array() == 0).all()
 
@@ -65,7 +65,7 @@ def test_an_image_that_got_no_patches_is_drawn_without_boxes():
         build_dcn(selector=dict(type='EntropySelector', threshold=9.0)).eval(),
         torch.rand(2, 1, 100, 100),
     )
-    panels = draw_patches(images, dcn.predict(images), dcn.patch_extractor).axes
+    panels = draw_patches(images, dcn.predict(images), dcn.grid).axes
     assert all(len(panel.get_images()) == 2 and not panel.patches for panel in panels)
 
 
@@ -75,12 +75,12 @@ def test_images_of_unlike_sizes_are_drawn_with_their_numbers():
     truths = [[0, 7, 10, 10, 10, 10], [1, 3, 0, 10, 10, 10], [-1, 1, 2, 3, 4, 5]]
     samples = [
         dcn.predict(image[None], [DataSample(gt_sequence=torch.tensor(truth))])[0]
-        for image, truth in zip(images, truths)
+        for image, truth in zip(images, truths, strict=True)
     ]
     samples[0].pred_sequence = torch.tensor(truths[0])
     samples[1].pred_sequence = torch.tensor([1, 3, 1, 10, 10, 10])
     samples[2].pred_sequence = torch.tensor([4, 1, 2, 3, 4, 5])
-    panels = draw_patches(images, samples, dcn.patch_extractor).axes
+    panels = draw_patches(images, samples, dcn.grid).axes
     assert [panel.get_title() for panel in panels] == [
         'predicted 7, true 7',
         'predicted 31, true 30',
@@ -93,7 +93,7 @@ def test_images_of_unlike_sizes_are_drawn_with_their_numbers():
 
 def test_heat_of_one_cell_is_the_brightest_not_the_darkest():
     dcn, image = build_svhn_dcn().eval(), torch.rand(1, 54, 110)
-    heat = draw_patches([image], dcn.predict(image[None]), dcn.patch_extractor).axes[0]
+    heat = draw_patches([image], dcn.predict(image[None]), dcn.grid).axes[0]
     heat = heat.get_images()[1]
     assert heat.get_clim() == (0, 1) and heat.get_array().item() == 1
 

@@ -1,10 +1,8 @@
-import argparse
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from mmdcn.visualization.pictures import DPI, new_chart, picture, save, to_array
+from mmdcn.visualization.pictures import DPI, new_chart, save, to_array
 
 
 def test_the_pixels_of_a_figure_are_rgb_at_the_files_resolution():
@@ -21,13 +19,6 @@ def test_a_figure_that_cannot_be_written_leaves_what_was_there(tmp_path):
     with pytest.raises(ValueError):
         save(broken, path)
     assert path.read_bytes() == b'before' and list(tmp_path.iterdir()) == [path]
-
-
-@pytest.mark.parametrize('name', ['chart', 'chart.txt', 'chart.png.bak'])
-def test_names_of_other_than_pictures_are_refused(name):
-    with pytest.raises(argparse.ArgumentTypeError, match='is no picture to write'):
-        picture(name)
-    assert picture('Chart.PNG').name == 'Chart.PNG'
 
 
 def test_lines_of_a_chart_differ_in_lightness_or_hue_for_all_readers():

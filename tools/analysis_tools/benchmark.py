@@ -1,22 +1,23 @@
-"""Multiplications, time and memory of models beside each other.
+"""Compare the multiplications, time and memory of models.
 
     python tools/analysis_tools/benchmark.py CONFIG [CONFIG ...] --batch-sizes 1 64 --out times.json
 
-The models take turns in one process, so that whatever disturbs the machine disturbs all; a time is
-the median, with the 10th to 90th percentile behind it, and a ratio is that of two models in the
-same turn. Batch norms are folded and weights stored channels last in all of them. The weights are
-as initialised: they change no figure, for an adaptive selector gives all the patches that it can.
+The models take turns in one process, so that a disturbance of the machine affects all alike. A time
+is the median, followed by the 10th and 90th percentiles. A ratio compares two models in the same
+turn. All models have folded batch norms and channels-last weights. The weights are untrained. This
+changes no figure, because an adaptive selector gives each image its largest number of patches.
 
 --training adds the memory of a training step on the first training image, which needs the data.
---variants adds rows that tell what an optimisation is worth: each model as built, without the
-above; each DCN with autograd in place of the closed form of its saliency; each model compiled by
-torch.compile, which takes minutes and a C++ compiler.
+--variants adds rows that show the gain of each optimisation: each model as built, without folding
+and channels last; each DCN with autograd instead of its saliency's closed form; and each model
+compiled by torch.compile, which takes minutes and needs a C++ compiler.
 """
 
 import argparse
 import copy
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import combinations
@@ -34,30 +35,36 @@ from rich.progress import track
 from torch import nn
 
 from mmdcn.analysis import count_multiplications, interleaved_times, peak_memory, with_full_budgets
-from mmdcn.models import EntropyGradient
+from mmdcn.deployment import optimize_for_inference
+from mmdcn.engine.cpu import keep_freed_memory
+from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
 from mmdcn.utils.build import build_dataset, build_model, first_images, read_config
-from mmdcn.utils.inference import optimize_for_inference
-from mmdcn.utils.memory import keep_freed_memory
-from mmdcn.utils.table import names_of, print_table
+from mmdcn.visualization.pictures import save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import at_least, errors_as_messages, file_of
+from tools.output import names_of, print_table, times, write_json
 
 VARIANTS = ('as-built', 'autograd', 'compiled')
 
 
 class Row(NamedTuple):
-    """A model, and how it is run."""
+    """A model and the way it is run."""
 
-    config: str  # its name
-    variant: str  # '' of the model itself
+    config: str  # name of the config
+    variant: str  # '' for the model itself
     model: nn.Module
     run: Callable[[torch.Tensor], torch.Tensor]
 
     @property
     def name(self) -> str:
+        """Return the name of the model in tables."""
         return f'{self.config}, {self.variant}' if self.variant else self.config
 
 
 class Measurement(NamedTuple):
-    """Seconds a batch of each round, and the memory of one."""
+    """Seconds per batch in each round, and the memory of one batch."""
 
     row: Row
     shape: tuple[int, int, int]
@@ -66,14 +73,14 @@ class Measurement(NamedTuple):
     bytes: int
 
     def per_image(self) -> np.ndarray:
-        """Milliseconds an image: 10th percentile, median and 90th percentile."""
+        """Return milliseconds per image: 10th percentile, median and 90th percentile."""
         return 1000 * np.percentile(self.seconds, (10, 50, 90)) / self.batch
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
-    parser.add_argument('--batch-sizes', type=int, nargs='+', default=[1, 64])
+    parser.add_argument('--batch-sizes', type=at_least(1), nargs='+', default=[1, 64])
     parser.add_argument(
         '--shapes',
         type=shape,
@@ -82,9 +89,11 @@ def parse_args() -> argparse.Namespace:
         help='time random images of these sizes, such as 1x400x900 (default: the '
         'first test images of the first config)',
     )
-    parser.add_argument('--device', default=get_device(), help='default here: %(default)s')
     parser.add_argument(
-        '--rounds', type=int, default=20, help='measurements of each (default: %(default)s)'
+        '--device', default=get_device(), help='device to run on (default here: %(default)s)'
+    )
+    parser.add_argument(
+        '--rounds', type=at_least(1), default=20, help='rounds to measure (default: %(default)s)'
     )
     parser.add_argument(
         '--training',
@@ -92,7 +101,7 @@ def parse_args() -> argparse.Namespace:
         help='also measure the memory of a training step on one image',
     )
     parser.add_argument(
-        '--variants', nargs='+', default=[], choices=VARIANTS, help='add these of each model'
+        '--variants', nargs='+', default=[], choices=VARIANTS, help='variants of each model to add'
     )
     parser.add_argument(
         '--metrics',
@@ -100,20 +109,19 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar='NAME=FILE',
         help='show the test error that tools/test.py --out-item metrics wrote to '
-        'FILE, NAME being a name in the table',
+        'FILE for the model NAME of the table',
     )
     parser.add_argument(
-        '--out', type=Path, metavar='FILE.json', help='write all figures there and a plot beside it'
+        '--out',
+        type=file_of('.json'),
+        metavar='FILE.json',
+        help='write all figures to this file, and a plot beside it',
     )
-    args = parser.parse_args()
-    if min(args.batch_sizes) < 1 or args.rounds < 1:
-        parser.error('--batch-sizes and --rounds must be at least 1.')
-    if args.out and args.out.suffix != '.json':
-        parser.error(f'--out writes a .json file, got {args.out}.')
+    args = parser.parse_args(argv)
     for item in args.metrics:
         if '=' not in item or not Path(item.split('=', 1)[1]).is_file():
             parser.error(f'--metrics takes NAME=FILE with a file that is there, got {item!r}.')
-    args.configs = dict(zip(names_of(args.configs), args.configs))
+    args.configs = dict(zip(names_of(args.configs), args.configs, strict=True))
     args.metrics = dict(item.split('=', 1) for item in args.metrics)
     unknown = sorted(set(args.metrics) - set(args.configs))
     if unknown:
@@ -129,9 +137,10 @@ def shape(text: str) -> tuple[int, int, int]:
     return tuple(map(int, text.split('x')))
 
 
-def main() -> None:
-    args = parse_args()
-    keep_freed_memory()  # else page faults of large maps are a good part of what is timed
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    keep_freed_memory()  # else page faults of large maps take much of the measured time
     MMLogger.get_current_instance().setLevel('WARNING')
     configs = {name: read_config(path) for name, path in args.configs.items()}
     if args.shapes:
@@ -169,15 +178,15 @@ def main() -> None:
 
 
 def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> list[Row]:
-    """A config's model and the variants wanted of it, the slower ones first."""
+    """List the requested variants of a config's model and the model itself, slower ones first."""
     built = with_full_budgets(build_model(cfg)).to(device)
     fast = optimize_for_inference(copy.deepcopy(built))
     rows = [Row(name, '', fast, fast)]
     saliency = getattr(built, 'saliency', None)
-    if 'autograd' in variants and isinstance(saliency, EntropyGradient):
+    if 'autograd' in variants and getattr(saliency, 'gives_entropy', False):
         slow = copy.deepcopy(fast)
-        head = slow.head if saliency.head is None else slow.saliency.head
-        head.entropy_and_gradient_norm = lambda feats: None
+        head = getattr(slow.saliency, 'head', None) or slow.head
+        head.entropy_and_gradient_norm = partial(entropy_and_gradient_norm_by_autograd, head)
         rows.insert(0, Row(name, 'autograd', slow, slow))
     if 'as-built' in variants:
         rows.insert(0, Row(name, 'as-built', built, built))
@@ -188,7 +197,7 @@ def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> lis
 
 
 def training_memory(cfg: Config, device: str) -> int:
-    """Bytes that a forward and a backward pass take for the config's first training image."""
+    """Measure the bytes of a forward and a backward pass for the config's first training image."""
     model = build_model(cfg).to(device).train()
     batch = default_collate([build_dataset(cfg, 'train')[0]])
 
@@ -196,7 +205,7 @@ def training_memory(cfg: Config, device: str) -> int:
         data = model.data_preprocessor(batch, training=True)
         model.parse_losses(model(**data, mode='loss'))[0].backward()
 
-    step()  # what is made once, such as buffers of the libraries
+    step()  # creates what is made only once, such as buffers of libraries
     model.zero_grad()
     return peak_memory(step, device)
 
@@ -204,17 +213,17 @@ def training_memory(cfg: Config, device: str) -> int:
 def measure(
     rows: Sequence[Row], images: torch.Tensor, args: argparse.Namespace
 ) -> list[Measurement]:
-    """Time a batch on all models in turn."""
-    torch.compiler.reset()  # it remembers a few sizes only
+    """Time one batch on all models in turn."""
+    torch.compiler.reset()  # the compiler remembers only a few sizes
     with torch.inference_mode():
         runs = {row.name: partial(row.run, images) for row in rows}
-        times = interleaved_times(runs, args.rounds)
+        seconds = interleaved_times(runs, args.rounds)
         return [
             Measurement(
                 row,
                 tuple(images.shape[1:]),
                 len(images),
-                np.array(times[row.name]),
+                np.array(seconds[row.name]),
                 peak_memory(runs[row.name], args.device),
             )
             for row in rows
@@ -228,11 +237,11 @@ def report(
     training: dict[str, int],
     device: str,
 ) -> None:
-    """Print a table of the models and one of their ratios, for images of one shape."""
+    """Print a table of the models and a table of their ratios, for images of one shape."""
     batches = sorted({one.batch for one in measured})
     by_model = {name: {one.batch: one for one in measured if one.row.name == name} for name in cost}
     threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
-    title = f'An image of {"×".join(map(str, measured[0].shape))} on {device}{threads}'
+    title = f'An image of {times(measured[0].shape)} on {device}{threads}'
     columns = [
         'model',
         'multiplications',
@@ -291,7 +300,7 @@ def report(
 
 
 def ratio(one: Measurement, other: Measurement) -> np.ndarray:
-    """10th, 50th and 90th percentile of the ratio of times in the same turn."""
+    """Return the 10th, 50th and 90th percentiles of the ratio of times in the same turn."""
     return np.percentile(one.seconds / other.seconds, (10, 50, 90))
 
 
@@ -301,7 +310,7 @@ def spread(percentiles: np.ndarray) -> str:
 
 
 def fastest(by_batch: dict[int, Measurement]) -> float:
-    """Milliseconds an image at the batch size that suits the model best."""
+    """Return milliseconds per image at the model's fastest batch size."""
     return min(one.per_image()[1] for one in by_batch.values())
 
 
@@ -312,7 +321,7 @@ def write(
     args: argparse.Namespace,
 ) -> None:
     rows = []
-    for one, cost in zip(measured, costs):
+    for one, cost in zip(measured, costs, strict=True):
         low, median, high = one.per_image()
         ratios = {
             other.row.name: list(ratio(one, other))
@@ -335,17 +344,16 @@ def write(
                 ms_per_image_90=high,
                 peak_bytes=one.bytes,
                 training_peak_bytes=training.get(one.row.name),
-                # 10th, 50th and 90th percentile of its time over another's in the same turn.
+                # 10th, 50th and 90th percentiles of this time / another model's in the same turn.
                 time_over=ratios,
             )
         )
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(rows, indent=2) + '\n')
+    write_json(args.out, rows)
 
     shapes = list(dict.fromkeys(one.shape for one in measured))
     figure = Figure(figsize=(4 * len(shapes) + 1, 3.4), layout='constrained')
     panels = figure.subplots(1, len(shapes), squeeze=False)[0]
-    for panel, size in zip(panels, shapes):
+    for panel, size in zip(panels, shapes, strict=True):
         for name in dict.fromkeys(one.row.name for one in measured):
             ones = sorted(
                 (one for one in measured if (one.row.name, one.shape) == (name, size)),
@@ -356,14 +364,14 @@ def write(
             panel.plot(batches, median, marker='o', label=name)
             panel.fill_between(batches, low, high, alpha=0.2)
         panel.set(
-            title='×'.join(map(str, size)),
-            xlabel='images a batch',
+            title=times(size),
+            xlabel='images per batch',
             xscale='log',
-            ylabel='milliseconds an image',
+            ylabel='milliseconds per image',
             yscale='log',
         )
         panel.legend()
-    figure.savefig(args.out.with_suffix('.png'), dpi=120)
+    save(figure, args.out.with_suffix('.png'))
 
 
 if __name__ == '__main__':

@@ -1,45 +1,47 @@
-"""Images a second that a dataset makes, alone and through a data loader.
+"""Measure how many images per second a dataset makes, alone and through a data loader.
 
     python tools/analysis_tools/benchmark_dataset.py CONFIG --num-workers 1 2 --out speeds.json
 
-The first row is the dataset with its pipeline in this process; the others are the config's loader
-with so many workers, batches collated. Each is measured several times in turn; a figure
-is the median, with the lowest and the highest behind it.
+The first row is the dataset with its pipeline in this process. The other rows are the config's
+loader with the given numbers of workers, which also collates batches. Each is measured several
+times in turn. A figure is the median, followed by the lowest and the highest value.
 """
 
 import argparse
-import json
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from mmengine.runner import Runner
-from rich import box
-from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from mmdcn.utils.build import build_dataset, read_config
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-def parse_args() -> argparse.Namespace:
+from tools.command_line import at_least, errors_as_messages, file_of
+from tools.output import print_table, write_json
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('config')
     parser.add_argument('--subset', choices=['train', 'val', 'test'], default='train')
-    parser.add_argument('--num-workers', type=int, nargs='+', default=[1, 2])
-    parser.add_argument('--num', type=int, default=4096, help='images of one measurement')
-    parser.add_argument('--rounds', type=int, default=5, help='measurements of each')
-    parser.add_argument('--out', type=Path, metavar='FILE.json', help='write all figures there')
-    args = parser.parse_args()
-    if args.out and args.out.suffix != '.json':
-        parser.error(f'--out writes a .json file, got {args.out}.')
-    return args
+    parser.add_argument('--num-workers', type=at_least(0), nargs='+', default=[1, 2])
+    parser.add_argument('--num', type=at_least(1), default=4096, help='images per measurement')
+    parser.add_argument('--rounds', type=at_least(1), default=5, help='measurements per row')
+    parser.add_argument(
+        '--out', type=file_of('.json'), metavar='FILE.json', help='write all figures to this file'
+    )
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     cfg = read_config(args.config)
     loader_cfg = cfg[f'{args.subset}_dataloader']
     loader_cfg.dataset.indices = args.num
@@ -58,34 +60,30 @@ def main() -> None:
         makers[f'loader, {workers} worker{"s" * (workers != 1)}'] = partial(exhaust, loader)
 
     speeds = {name: [] for name in makers}
-    for make in makers.values():  # starts the workers
+    for make in makers.values():  # the first pass starts the workers
         make()
     for _ in track(range(args.rounds), description='Timing', transient=True):
         for name, make in makers.items():
             speeds[name].append(len(dataset) / duration(make))
 
-    table = Table('', title=f'{type(dataset).__name__}, {args.subset}', box=box.SIMPLE_HEAD)
-    table.add_column('images/s', justify='right')
-    for name, values in speeds.items():
-        table.add_row(name, with_range(values))
-    Console().print(table)
+    print_table(
+        f'{type(dataset).__name__}, {args.subset}',
+        ['', 'images/s'],
+        [[name, with_range(values)] for name, values in speeds.items()],
+    )
     if args.out:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(
-            json.dumps(
-                [
-                    dict(
-                        config=args.config,
-                        dataset=type(dataset).__name__,
-                        subset=args.subset,
-                        source=name,
-                        images_per_second=values,
-                    )
-                    for name, values in speeds.items()
-                ],
-                indent=2,
-            )
-            + '\n'
+        write_json(
+            args.out,
+            [
+                dict(
+                    config=args.config,
+                    dataset=type(dataset).__name__,
+                    subset=args.subset,
+                    source=name,
+                    images_per_second=values,
+                )
+                for name, values in speeds.items()
+            ],
         )
 
 

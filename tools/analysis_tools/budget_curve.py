@@ -1,44 +1,49 @@
-"""Error against average cost: the same number of patches for all images, or budgets of their own.
+"""Compare a fixed number of patches with adaptive selectors: error against average cost.
 
     python tools/analysis_tools/budget_curve.py CONFIG CHECKPOINT --out work_dirs/budgets.json
 
-Takes one DCN as it was trained and swaps its selector when it is tested. For each average number of
-patches the thresholds of the adaptive selectors are chosen on `val`, without labels, and printed to
-be put into a config. So that no image is tested with thresholds that it helped to choose, each of
-two random halves of `val` is tested with those of the other, and `test` with those of all of `val`.
-A plot as in the paper's Figure 3 (right) is drawn beside the JSON file, as a PNG.
+The tool takes one trained DCN and swaps its selector at test time. For each average number of
+patches, it chooses the thresholds of the adaptive selectors on `val`, without labels, and prints
+them for use in a config. No image is tested with thresholds that it helped to choose: each of two
+random halves of `val` is tested with the thresholds of the other half, and `test` with those of all
+of `val`. A plot like the paper's Figure 3 (right) is saved beside the JSON file, as a PNG.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-import mmengine
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from rich.progress import track
 from torch.utils.data import DataLoader
 
-from mmdcn.analysis.swaps import build_loader, compare, load_dcn, swap_parser
 from mmdcn.models import DCNClassifier, EntropySelector, MassSelector, TopKSelector
-from mmdcn.models.saliency.measured import Measured
-from mmdcn.models.selectors.adaptive import AdaptiveSelector
-from mmdcn.utils.build import read_config
-from mmdcn.utils.table import print_table
+from mmdcn.models.selectors import AdaptiveSelector
+from mmdcn.structures import Measured
+from mmdcn.utils.build import build_loader, read_config
 from mmdcn.visualization.pictures import new_chart, save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import at_least, errors_as_messages
+from tools.output import print_table, write_json
+from tools.reproduction.swaps import compare, load_dcn, swap_parser
 
 FIGURES = {
     'error': 'error, %',
-    'patches': 'patches an image',
-    'multiplications': 'multiplications an image, millions',
+    'patches': 'patches per image',
+    'multiplications': 'multiplications per image, millions',
 }
-# The most patches an image, and from how many times the threshold on it gets them; chosen by the
-# error on images of `val` with other clutter, for averages from 1 to 8 alike. Larger averages
-# have twice themselves as the most.
+# The largest number of patches per image, and full_threshold / threshold. Both were chosen by the
+# error on images of `val` with other clutter, for all averages from 1 to 8. For larger averages,
+# the largest number is twice the average.
 MOST, GROWTH = 16, 50
 MOST_AT_ONCE = 12
-STEPS = 50  # of a bisection
+STEPS = 50  # steps of a bisection
 MARKERS = 'osD^'
 
 
@@ -47,8 +52,8 @@ class Rule(NamedTuple):
 
     Attributes:
         options: Threshold, average number of patches -> options of the selector.
-        stingy: A threshold so far to one side that images get next to no patches.
-        generous: One so far to the other that they get as many as can be.
+        stingy: A threshold at which images get almost no patches.
+        generous: A threshold at which images get the largest number of patches.
     """
 
     selector: Callable[..., AdaptiveSelector]
@@ -77,36 +82,31 @@ RULES = {
 FIXED = 'TopKSelector'
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = swap_parser(__doc__.splitlines()[0], 'budget_curve.json')
     parser.add_argument(
         '--average-k',
-        type=int,
+        type=at_least(1),
         nargs='+',
         default=[1, 2, 4, 6, 8],
         metavar='K',
-        help='patches an image on average (default: 1 2 4 6 8)',
+        help='average numbers of patches per image (default: 1 2 4 6 8)',
     )
-    args = parser.parse_args()
-    if min(args.average_k) < 1:
-        parser.error(
-            f'--average-k takes whole numbers from 1 on, got {" ".join(map(str, args.average_k))}.'
-        )
-    return args
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     cfg = read_config(args.config)
     model = load_dcn(cfg, args.checkpoint)
     seen = look_coarsely(model, build_loader(cfg, 'val'))
     chosen = choose_options(seen, args.average_k)
     results = test_on(model, cfg, args.subset, seen, chosen, args.average_k)
 
-    mmengine.dump(
-        dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset, results=results),
+    write_json(
         args.out,
-        indent=2,
+        dict(config=args.config, checkpoint=args.checkpoint, subset=args.subset, results=results),
     )
     plot = args.out.with_suffix('.png')
     save(draw(results), plot)
@@ -144,7 +144,12 @@ def main() -> None:
 
 
 def look_coarsely(model: DCNClassifier, loader: DataLoader) -> Measured:
-    """Saliency and entropy of all images of a loader, which is all that budgets depend on."""
+    """Compute the saliency and entropy of all images, which determine the budgets."""
+    if not model.saliency.gives_entropy:
+        raise ValueError(
+            f'{type(model.saliency).__name__} does not compute the entropy, which '
+            'EntropySelector reads: take a config with EntropyGradient.'
+        )
     seen = []
     model.selector = TopKSelector(k=0)
     for batch in track(loader, description='Looking coarsely'):
@@ -152,16 +157,11 @@ def look_coarsely(model: DCNClassifier, loader: DataLoader) -> Measured:
         with torch.no_grad():
             glance = model.extract_feat(batch['inputs'], batch['data_samples'])
         seen.append(Measured(glance.saliency, glance.entropy))
-    if seen[0].entropy is None:
-        raise SystemExit(
-            f'{type(model.saliency).__name__} does not work out the entropy, which '
-            'EntropySelector reads: take a config with EntropyGradient.'
-        )
-    return Measured(*map(torch.cat, zip(*seen)))
+    return Measured(*map(torch.cat, zip(*seen, strict=True)))
 
 
 def choose_options(seen: Measured, averages: Sequence[int]) -> dict[tuple, dict]:
-    """(rule, average number of patches) -> options that come closest to it from below."""
+    """Map (rule, average number of patches) to options that come closest to it from below."""
     return {
         (name, average): choose(rule, seen, average)
         for name, rule in RULES.items()
@@ -170,11 +170,11 @@ def choose_options(seen: Measured, averages: Sequence[int]) -> dict[tuple, dict]
 
 
 def choose(rule: Rule, seen: Measured, average: int) -> dict:
-    """Bisect a rule's threshold."""
+    """Choose the options of a rule by bisecting its threshold."""
     stingy, generous = rule.stingy, rule.generous
     for _ in range(STEPS):
         middle = (stingy * generous) ** 0.5
-        budgets = rule.selector(**rule.options(middle, average)).budgets(*seen)
+        budgets = rule.selector(**rule.options(middle, average)).budgets(seen)
         if budgets.double().mean() > average:
             generous = middle
         else:
@@ -190,20 +190,21 @@ def test_on(
     chosen: dict[tuple, dict],
     averages: Sequence[int],
 ) -> list[dict]:
-    """Test all selectors on images that had no part in the choice of their options.
+    """Test all selectors on images that were not used to choose their options.
 
     Returns:
-        list: A dict for each selector and average, with ``selector``, ``average_k``,
-        ``options_for_config``, which are chosen on all of ``val``, and what :func:`compare` finds.
+        list: A dict for each selector and average, with ``selector``, ``average_k``, the results of
+        :func:`compare`, and ``options_for_config``, which were chosen on all of ``val``.
     """
     if subset == 'val':
-        # Drawn: MNIST's digits alternate between two origins, so every other one is no fair half.
+        # The halves are random: MNIST's digits alternate between two origins, so every second
+        # image would be a biased half.
         halves = torch.randperm(
             len(seen.entropy), generator=torch.Generator().manual_seed(0)
         ).chunk(2)
         folds = [
             (half.tolist(), choose_options(Measured(*(v[other] for v in seen)), averages))
-            for half, other in zip(halves, halves[::-1])
+            for half, other in zip(halves, halves[::-1], strict=True)
         ]
     else:
         folds = [(None, chosen)]
@@ -231,7 +232,7 @@ def test_on(
 
 
 def weighted_mean(results: Sequence[tuple]) -> dict:
-    """Of dicts with the same keys, each with its weight before it."""
+    """Average dicts with the same keys: (weight, dict) pairs -> dict."""
     total = sum(weight for weight, _ in results)
     return {
         key: sum(weight * found[key] for weight, found in results) / total for key in results[0][1]
@@ -246,9 +247,9 @@ def by_selector(results: list[dict]) -> dict[str, list[dict]]:
 
 
 def draw(results: list[dict]) -> Figure:
-    """Error over average patches and multiplications, a line a selector and a point an average."""
+    """Draw the error over patches and multiplications: a line per selector, a point per average."""
     figure, axes = new_chart(xlabel=FIGURES['patches'], ylabel=FIGURES['error'])
-    for (name, rows), marker in zip(by_selector(results).items(), MARKERS):
+    for (name, rows), marker in zip(by_selector(results).items(), MARKERS, strict=False):
         axes.plot(
             [row['patches'] for row in rows],
             [row['error'] for row in rows],
@@ -258,7 +259,7 @@ def draw(results: list[dict]) -> Figure:
     axes.set_ylim(0, None)
     axes.legend()
     fewest, most = (pick(results, key=lambda row: row['patches']) for pick in (min, max))
-    if most['patches'] > fewest['patches']:  # each patch costs the same
+    if most['patches'] > fewest['patches']:  # every patch costs the same
         patch = (most['multiplications'] - fewest['multiplications']) / (
             most['patches'] - fewest['patches']
         )

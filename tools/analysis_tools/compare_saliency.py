@@ -1,19 +1,21 @@
-"""Compare where a DCN can look: error, patches on the object and cost of each saliency.
+"""Compare saliencies of a DCN: error, share of patches on the object, and cost.
 
     python tools/analysis_tools/compare_saliency.py CONFIG CHECKPOINT --out work_dirs/saliency.json
 
-Takes one DCN as it was trained, with EntropyGradient say, and swaps its saliency and its number of
-patches when it is tested. So a row says what the same weights make of other places, not what they
-would have become, had they been trained with those. A plot, error over multiplications, is drawn
-beside the JSON file, as a PNG.
+The tool takes one trained DCN and swaps its saliency and its number of patches at test time. So all
+rows have the same weights, trained with one saliency such as EntropyGradient. Weights trained with
+another saliency could give other errors. A plot of the error over multiplications is saved beside
+the JSON file, as a PNG.
 """
 
-import mmengine
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
 import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from mmdcn.analysis.swaps import build_loader, compare, load_dcn, swap_parser
 from mmdcn.models import (
     ActivationNorm,
     ClassActivation,
@@ -23,20 +25,26 @@ from mmdcn.models import (
     RandomCells,
     TopKSelector,
 )
-from mmdcn.utils.build import read_config
-from mmdcn.utils.table import print_table
+from mmdcn.utils.build import build_loader, read_config
 from mmdcn.visualization.pictures import new_chart, save
 
-BUDGETS = (2, 4, 8, 16, 24)  # patches an image
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import errors_as_messages
+from tools.output import print_table, write_json
+from tools.reproduction.swaps import compare, load_dcn, swap_parser
+
+BUDGETS = (2, 4, 8, 16, 24)  # patches per image
 FIGURES = {
     'error': 'error, %',
     'patch_hit': 'patches that touch the object, %',
-    'multiplications': 'multiplications an image, millions',
+    'multiplications': 'multiplications per image, millions',
 }
 
 
-def main() -> None:
-    args = swap_parser(__doc__.splitlines()[0], 'compare_saliency.json').parse_args()
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = swap_parser(__doc__.splitlines()[0], 'compare_saliency.json').parse_args(argv)
     cfg = read_config(args.config)
     model = load_dcn(cfg, args.checkpoint)
     torch.manual_seed(0)  # for RandomCells
@@ -51,7 +59,8 @@ def main() -> None:
         for (measure, k), found in compare(model, loader, swaps).items()
     ]
 
-    mmengine.dump(
+    write_json(
+        args.out,
         dict(
             config=args.config,
             checkpoint=args.checkpoint,
@@ -59,8 +68,6 @@ def main() -> None:
             images=len(loader.dataset),
             results=results,
         ),
-        args.out,
-        indent=2,
     )
     plot = args.out.with_suffix('.png')
     save(draw(results), plot)
@@ -83,12 +90,12 @@ def measures_for(model: DCNClassifier) -> list[nn.Module]:
         ClassActivation(),
         ActivationNorm(),
         RandomCells(),
-        OracleCells(patch_extractor=model.patch_extractor),
+        OracleCells(grid=model.grid),
     ]
 
 
 def by_measure(results: list[dict], figure: str) -> dict[str, list[float]]:
-    """A figure's values by measure, in the order of the budgets; multiplications in millions."""
+    """Group a figure's values by saliency, in order of budgets; multiplications in millions."""
     values: dict[str, list[float]] = {}
     for result in results:
         scale = 1e-6 if figure == 'multiplications' else 1
@@ -97,13 +104,15 @@ def by_measure(results: list[dict], figure: str) -> dict[str, list[float]]:
 
 
 def draw(results: list[dict]) -> Figure:
-    """Error over multiplications, a line a measure and a point a budget."""
+    """Draw the error over multiplications: a line per saliency and a point per budget."""
     figure, axes = new_chart(
         xlabel=f'{FIGURES["multiplications"]} (k = {", ".join(map(str, BUDGETS))})',
         ylabel=FIGURES['error'],
     )
     costs = by_measure(results, 'multiplications')
-    for (measure, errors), marker in zip(by_measure(results, 'error').items(), 'osD^v'):
+    for (measure, errors), marker in zip(
+        by_measure(results, 'error').items(), 'osD^v', strict=False
+    ):
         axes.plot(costs[measure], errors, marker=marker, label=measure)
     axes.set_ylim(0, None)
     axes.legend()

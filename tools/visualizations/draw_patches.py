@@ -3,82 +3,75 @@
     python tools/visualizations/draw_patches.py CONFIG [CHECKPOINT] --out patches.png
     python tools/visualizations/draw_patches.py CONFIG --tta --num 3 --out scales.png
 
-The left half of the paper's Figure 3, and its Figure 6. With --tta an image gets a row, with a
-panel for each scale of the config's tta_pipeline.
+This draws the left half of the paper's Figure 3, and its Figure 6. With --tta, each image has a row
+with one panel per scale of the config's tta_pipeline.
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch.utils.data import Dataset
 
-from mmdcn.analysis.swaps import load_dcn
 from mmdcn.models import DCNClassifier
 from mmdcn.registry import MODELS
 from mmdcn.utils.build import build_dataset, read_config
 from mmdcn.visualization.patches import Title, describe, draw_patches, label_of
-from mmdcn.visualization.pictures import picture, save
+from mmdcn.visualization.pictures import save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import add_model_arguments, at_least, errors_as_messages, picture
+from tools.reproduction.swaps import load_dcn
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config of a DCNClassifier')
+    add_model_arguments(parser)
     parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        help="checkpoint file; without one the weights are those that the config's init_cfg names",
+        '--out', type=picture, required=True, help='picture to write (.png, .pdf, .svg)'
     )
-    parser.add_argument('--out', type=picture, required=True, help='picture (.png, .pdf, .svg)')
-    parser.add_argument('--num', type=int, default=8, help='images (default: %(default)s)')
+    parser.add_argument(
+        '--num', type=at_least(1), default=8, help='number of images (default: %(default)s)'
+    )
     parser.add_argument(
         '--subset',
         choices=['train', 'val', 'test'],
         default='test',
-        help='whose first images (default: %(default)s)',
+        help='dataset split of the images (default: %(default)s)',
     )
     parser.add_argument(
         '--tta',
         action='store_true',
         help="draw all views of the config's tta_pipeline, such as scales",
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config: key=value',
-    )
-    args = parser.parse_args()
-    if args.num < 1:
-        parser.error(f'--num counts images and must be at least 1, got {args.num}.')
-    return args
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = read_config(args.config)
-    cfg.merge_from_dict(args.cfg_options)
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
+    args = parse_args(argv)
+    cfg = read_config(args.config, args.cfg_options)
     if args.tta:
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
-            raise SystemExit(f'{args.config} lacks tta_model and tta_pipeline, which --tta needs.')
+            raise ValueError(f'{args.config} lacks tta_model and tta_pipeline, which --tta needs.')
         cfg[f'{args.subset}_dataloader'].dataset.pipeline = cfg.tta_pipeline
     model = load_dcn(cfg, args.checkpoint)
-    try:
-        dataset = build_dataset(cfg, args.subset)
-    except FileNotFoundError as error:
-        raise SystemExit(str(error)) from error
+    dataset = build_dataset(cfg, args.subset)
     number = min(args.num, len(dataset))
     looked = [
         look(model, cfg, dataset, index, args.tta)
         for index in track(range(number), description='Looking')
     ]
-    images, samples, titles = (sum(parts, []) for parts in zip(*looked))
+    images, samples, titles = (sum(parts, []) for parts in zip(*looked, strict=True))
     columns = dict(columns=len(looked[0][0])) if args.tta else {}
-    save(draw_patches(images, samples, model.patch_extractor, titles, **columns), args.out)
+    save(draw_patches(images, samples, model.grid, titles, **columns), args.out)
     numbers = sorted({len(sample.cells) for sample in samples})
     patches = f'{numbers[0]} to {numbers[-1]}' if len(numbers) > 1 else numbers[0]
     print(
@@ -91,9 +84,9 @@ def main() -> None:
 def look(
     model: DCNClassifier, cfg: Config, dataset: Dataset, index: int, tta: bool
 ) -> tuple[list[torch.Tensor], list[DataSample], list[Title]]:
-    """The views of an image, what the model makes of each, and their titles.
+    """Return the views of an image, the predictions for them, and their titles.
 
-    Images go one by one, as they may differ in size.
+    Images are processed one by one, because they may differ in size.
     """
     batch = default_collate([dataset[index]])
     classes = model._dataset_meta.get('classes')
@@ -102,7 +95,7 @@ def look(
         return [batch['inputs'][0]], [sample], [describe(sample, classes)]
     views = [
         model.test_step(dict(inputs=inputs, data_samples=samples))[0]
-        for inputs, samples in zip(batch['inputs'], batch['data_samples'])
+        for inputs, samples in zip(batch['inputs'], batch['data_samples'], strict=True)
     ]
     (merged,) = MODELS.build(dict(cfg.tta_model, module=model)).merge_preds([views])
     titles = [

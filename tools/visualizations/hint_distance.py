@@ -1,26 +1,33 @@
-"""Draw how far coarse and fine vectors are apart during training, a line a run.
+r"""Draw the distance between coarse and fine vectors during training, one line per run.
 
-    python tools/visualizations/hint_distance.py work_dirs/dcn-k8_... work_dirs/dcn-k8-hint_... \\
+    python tools/visualizations/hint_distance.py work_dirs/dcn-k8_... work_dirs/dcn-k8-hint_... \
         --out hint_distance.png
 
-The paper's Figure 2, with and without hints: the hint distance (eq. 6) on the chosen cells, as the
-runs logged it.
+This draws the paper's Figure 2, with and without hints: the hint distance (eq. 6) on the chosen
+cells, from the logs of the runs.
 """
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
-from mmdcn.utils.scalars import logs_of, read_scalars
-from mmdcn.utils.table import names_of
-from mmdcn.visualization.pictures import new_chart, picture, save
+from mmdcn.visualization.pictures import new_chart, save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from tools.command_line import errors_as_messages, picture
+from tools.output import names_of
+from tools.reproduction.scalars import logs_of, read_scalars
 
 KEY = 'hint_distance'
 
 
-def main() -> None:
+@errors_as_messages()
+def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
         'runs',
@@ -29,26 +36,25 @@ def main() -> None:
         metavar='RUN',
         help="folder of a DCN's training run: its --work-dir",
     )
-    parser.add_argument('--out', type=picture, required=True, help='picture (.png, .pdf, .svg)')
-    args = parser.parse_args()
-    try:
-        curves = {run: read_scalars(run, KEY) for run in args.runs}
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
+    parser.add_argument(
+        '--out', type=picture, required=True, help='picture to write (.png, .pdf, .svg)'
+    )
+    args = parser.parse_args(argv)
+    curves = {run: read_scalars(run, KEY) for run in args.runs}
     save(draw(curves), args.out)
-    for name, curve in zip(names_of(args.runs), curves.values()):
+    for name, curve in zip(names_of(args.runs), curves.values(), strict=True):
         last = max(curve)
         print(f'{name}: {curve[last]:.3g} after {last:,} iterations.')
     print(f'{args.out} written.')
 
 
 def draw(curves: dict[Path, dict[int, float]]) -> Figure:
-    """Run -> iteration -> distance."""
+    """Draw the distances of each run over its iterations."""
     figure, axes = new_chart(
         xlabel='training iterations',
         ylabel=('squared distance of coarse and fine vectors\n(mean over the chosen cells)'),
     )
-    for name, (run, curve) in zip(names_of(list(curves)), curves.items()):
+    for name, (run, curve) in zip(names_of(list(curves)), curves.items(), strict=True):
         axes.plot(list(curve), list(curve.values()), label=f'{name} ({hints_of(run)})')
     axes.set_ylim(0, None)
     axes.legend()
@@ -56,9 +62,10 @@ def draw(curves: dict[Path, dict[int, float]]) -> Figure:
 
 
 def hints_of(run: Path) -> str:
-    """Whether a run trained with hints, by the config that it logged."""
+    """Return a label that tells whether a run used hints, from the config that it logged."""
     cfg = Config.fromfile(logs_of(run)[-1].with_name('config.py'))
-    weight = cfg.model.get('hint', {}).get('loss_weight', 0)
+    losses = cfg.model.get('losses', {}).values()
+    weight = sum(loss.get('loss_weight', 0) for loss in losses if loss.type.endswith('HintLoss'))
     return f'hints, λ = {weight:g}' if weight else 'no hints'
 
 

@@ -1,5 +1,8 @@
 # Trained on tight crops, tested uncropped (§4.2, appendix 6.2).
-data_root = 'data/svhn'
+# SVHN_ROOT=data/street-numbers in the environment takes the synthetic twin, which has fewer images.
+data_root = '{{$SVHN_ROOT:data/svhn}}'
+root_name = data_root.rstrip('/').split('/')[-1]  # ends the names of work_dirs
+val_size = 1000 if root_name == 'street-numbers' else 5000
 data_preprocessor = dict(mean=[127.5], std=[127.5])
 
 train_pipeline = [
@@ -27,7 +30,7 @@ train_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=True),
     dataset=dict(
         type='SVHNFull', data_root=data_root, split=['train', 'extra'], part='train',
-        pipeline=train_pipeline),
+        val_size=val_size, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=128,
@@ -36,7 +39,7 @@ val_dataloader = dict(
     sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='SVHNFull', data_root=data_root, split=['train', 'extra'], part='val',
-        pipeline=val_pipeline),
+        val_size=val_size, pipeline=val_pipeline),
 )
 test_dataloader = dict(
     batch_size=1,  # images of unlike sizes
@@ -49,3 +52,13 @@ test_dataloader = dict(
 
 val_evaluator = [dict(type='SequenceAccuracy')]
 test_evaluator = val_evaluator
+
+# With --tta: three scales, their distributions averaged (§4.2.3).
+tta_model = dict(type='AverageSequenceTTA')
+tta_pipeline = [
+    dict(type='LoadGrayscale'),
+    dict(type='TestTimeAug', transforms=[
+        [dict(type='UpscaleToCover', size=(54, 110), scale=scale) for scale in (1., .75, .5)],
+        [dict(type='PackInputs', algorithm_keys=('gt_sequence', 'gt_bboxes'))],
+    ]),
+]

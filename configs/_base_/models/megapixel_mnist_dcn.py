@@ -6,10 +6,11 @@ model = dict(
     saliency=dict(type='EntropyGradient'),
     selector=dict(type='TopKSelector', k=10),
     # Centred on the cells, which are 32 pixels apart: one patch or another holds a digit whole.
-    patch_extractor=dict(type='PatchExtractor', size=64),
+    grid=dict(type='PatchGrid', size=64),
     fine=dict(type='MegapixelMNISTFine'),
     neck=dict(type='SwapRefine'),
     head=dict(type='GlobalSumPoolHead', num_classes=10, in_channels=64),
-    hint=dict(type='HintLoss', loss_weight=0.01),
+    losses=dict(
+        hint=dict(type='HintLoss', loss_weight=0.01), patch_hit=dict(type='PatchHitRate')),
     data_preprocessor=dict(type='LateNormalization', mean=[0.], std=[255.], num_classes=10),
 )

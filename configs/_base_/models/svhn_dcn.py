@@ -7,7 +7,7 @@ model = dict(
         type='EntropyGradient',
         head=dict(type='SequenceHead', in_channels=1024, pooling='average')),
     selector=dict(type='TopKSelector', k=6),
-    patch_extractor=dict(type='PatchExtractor', size=(54, 110), stride=(8, 16)),
+    grid=dict(type='PatchGrid', size=(54, 110), stride=(8, 16)),
     fine=dict(type='SVHNFine', width=1.),
     neck=dict(type='FineOnlyRefine'),
     head=dict(

@@ -1,3 +1,5 @@
+"""Transforms for data pipelines."""
+
 from .loading import LoadGrayscale
 from .resizing import UpscaleToCover
 

@@ -1,3 +1,5 @@
+"""Transforms that load images."""
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image, ImageOps
@@ -7,10 +9,10 @@ from mmdcn.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class LoadGrayscale(BaseTransform):
-    """Load an image file as (H, W) uint8 luminance, whatever its mode.
+    """Loads an image file of any mode as (H, W) uint8 luminance.
 
-    Colours become luminance by ITU-R 601-2. Transparency is composited over black. 16 bits are
-    scaled to 8, not clipped. An EXIF orientation is applied.
+    Colours become luminance by ITU-R 601-2. Transparent pixels are blended with black. 16 bits are
+    scaled to 8, not clipped. The EXIF orientation is applied.
 
     Required Keys:
 
@@ -24,7 +26,7 @@ class LoadGrayscale(BaseTransform):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is cut or is no image; the message names it.
+        ValueError: The file is cut or is not an image; the message names it.
     """
 
     def transform(self, results: dict) -> dict:
@@ -45,7 +47,7 @@ def _load(path: str) -> np.ndarray:
         raise FileNotFoundError(
             f'The image {path} is missing; extract its archive again or correct the path.'
         ) from error
-    # PIL's decoders answer broken bytes with many types of error.
+    # PIL's decoders raise many types of error on broken bytes.
     except Exception as error:
         raise ValueError(
             f'The image {path} is cut or cannot be read ({error}); replace it, by '
@@ -54,8 +56,8 @@ def _load(path: str) -> np.ndarray:
 
 
 def _luminance(image: Image.Image) -> np.ndarray:
-    """Luminance of an opened image, (H, W) uint8."""
-    if image.mode.startswith('I'):  # 16 bits, which older versions of PIL hold in 32
+    """Return the luminance of an opened image, (H, W) uint8."""
+    if image.mode.startswith('I'):  # 16 bits; older versions of PIL store them in 32
         wide = np.asarray(image).astype(np.float64)
         return np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8)
     if image.mode == 'F':

@@ -1,3 +1,5 @@
+"""Transforms that resize images."""
+
 import mmcv
 import torch
 from mmcv.image.geometric import cv2_interp_codes
@@ -8,11 +10,11 @@ from mmdcn.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class UpscaleToCover(BaseTransform):
-    """Scale an image, and further up where a side would be smaller than a given size.
+    """Scales an image by ``scale``, or by more if a side would be smaller than ``size``.
 
-    The aspect is kept and the image is resized once, by the largest of ``scale`` and what
-    brings each side to ``size``. So an image that is large enough is only scaled, and any other
-    ends with one side of just ``size``.
+    The aspect ratio is kept, and the image is resized once. The factor is ``scale``, or the
+    smallest factor that makes both sides at least ``size``, whichever is larger. So a large image
+    is only scaled, and one side of a small image becomes exactly ``size``.
 
     Required Keys:
 
@@ -30,9 +32,9 @@ class UpscaleToCover(BaseTransform):
     - scale_factor: (width's, height's), after rounding to whole pixels
 
     Args:
-        size: The least (height, width), in pixels; that of a patch.
-        scale: Factor of an image that is large enough.
-        interpolation: As mmcv's ``imresize`` names it.
+        size: The least (height, width), in pixels, such as the size of a patch.
+        scale: Factor for images that are large enough.
+        interpolation: One of the names of mmcv's ``imresize``.
 
     Raises:
         ValueError: An option is out of range.

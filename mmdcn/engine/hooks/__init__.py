@@ -1,3 +1,5 @@
+"""Hooks for a runner."""
+
 from .dcn_visualization_hook import DCNVisualizationHook
 from .set_epoch_hook import SetEpochHook
 from .sync_all_buffers_hook import SyncAllBuffersHook

@@ -1,7 +1,9 @@
+"""Draws where a DCN looks, during validation and testing."""
+
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -15,19 +17,19 @@ from mmdcn.visualization.pictures import to_array
 
 @HOOKS.register_module()
 class DCNVisualizationHook(Hook):
-    """Shows where a DCN looks, while it is validated or tested.
+    """Draws where a DCN looks, during validation and testing.
 
-    Every ``interval``-th image goes to the runner's visualizer, and so to each of its backends
-    (files, TensorBoard, ...), with saliency, patches, prediction and truth. It keeps its name, so
-    that a backend shows how the patches move from epoch to epoch. Of a classifier that
-    chooses no patches, such as the coarse or the fine model alone, image, prediction and truth
-    are drawn. Of several views of an image (``--tta``) the first is drawn, with the
-    prediction from all of them.
+    Every ``interval``-th image goes to the runner's visualizer, and so to all of its backends
+    (files, TensorBoard, ...), with saliency, patches, prediction and truth. The name of an image's
+    picture stays the same, so a backend shows how the patches move from epoch to epoch. For a
+    classifier without patches, such as the coarse or the fine model alone, the hook draws image,
+    prediction and truth. With several views of an image (``--tta``), it draws the first view with
+    the prediction from all views.
 
     Args:
-        enable: Draw. Off by default, as in MMPretrain's ``VisualizationHook``.
-        interval: Images from one that is drawn to the next; the first is always drawn. Where
-            processes share the images, those of the first process count.
+        enable: Whether to draw. Off by default, as in MMPretrain's ``VisualizationHook``.
+        interval: Draw every ``interval``-th image, starting with the first. If several processes
+            share the images, only those of the first process count.
 
     Raises:
         ValueError: ``interval`` is less than 1.
@@ -43,18 +45,20 @@ class DCNVisualizationHook(Hook):
             )
         self.enable = enable
         self.interval = interval
-        self._seen = 0  # images of the present loop
+        self._seen = 0  # images of the current loop
 
     def before_val_epoch(self, runner: Runner) -> None:
+        """Begin to count images."""
         self._seen = 0
 
     def before_test_epoch(self, runner: Runner) -> None:
+        """Begin to count images."""
         self._seen = 0
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
     ) -> None:
-        """Draw what falls due; the step is the epoch, or the iteration where epochs don't count."""
+        """Draw the batch's due images, with the epoch as step, or the iteration without epochs."""
         if self.enable:
             by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
             self._draw(
@@ -64,7 +68,7 @@ class DCNVisualizationHook(Hook):
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[DataSample]
     ) -> None:
-        """Draw what falls due."""
+        """Draw the batch's due images."""
         if self.enable:
             self._draw(runner, data_batch, outputs, 'test', 0)
 
@@ -82,22 +86,19 @@ class DCNVisualizationHook(Hook):
         if first >= len(outputs):
             return
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-        images: list[torch.Tensor] = data_batch['inputs']
+        images: Any = data_batch['inputs']
         if isinstance(model, BaseTTAModel):
             model, images = model.module, images[0]
         classes = (runner.visualizer.dataset_meta or {}).get('classes')
         for index in range(first, len(outputs), self.interval):
             figure = draw_patches(
-                [images[index]],
-                [outputs[index]],
-                getattr(model, 'patch_extractor', None),
-                classes=classes,
+                [images[index]], [outputs[index]], getattr(model, 'grid', None), classes=classes
             )
             name = f'{subset}_{_name(outputs[index], self._seen - len(outputs) + index)}'
             runner.visualizer.add_image(name, to_array(figure), step=step)
 
 
 def _name(sample: DataSample, number: int) -> str:
-    """The image file's and its folder's, or else the image's number."""
+    """Return the name of the image's file after that of its folder, or else its number."""
     path = sample.get('img_path')
     return '_'.join(Path(path).with_suffix('').parts[-2:]) if path else str(number)

@@ -1,3 +1,5 @@
+"""Tells datasets the epoch."""
+
 from collections.abc import Iterator
 
 from mmengine.hooks import Hook
@@ -9,22 +11,24 @@ from mmdcn.registry import HOOKS
 
 @HOOKS.register_module()
 class SetEpochHook(Hook):
-    """Tells the training dataset which epoch begins, where it wants to know.
+    """Calls ``set_epoch(epoch)`` on training datasets that have it.
 
-    A dataset wants to know by having ``set_epoch(epoch)``; it is also found inside
-    MMEngine's dataset wrappers. Where training counts iterations, an epoch is as many as it takes
-    to go through the dataset once; what the workers have made beforehand is of the one before.
+    Datasets inside of MMEngine's dataset wrappers are found too. If training counts iterations, an
+    epoch is one pass through the dataset. Images that the workers have prepared in advance then
+    still belong to the epoch before.
     """
 
-    def __init__(self):
-        self._epoch = None
+    def __init__(self) -> None:
+        self._epoch: int | None = None
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Call ``set_epoch`` before the workers start on the epoch."""
         self._set_epoch(runner, runner.epoch)
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict = None) -> None:
-        """Call it where no epochs are counted, once the dataset was gone through."""
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None
+    ) -> None:
+        """Call ``set_epoch`` after each pass through the dataset, if training counts iterations."""
         if isinstance(runner.train_loop, IterBasedTrainLoop):
             epoch = runner.iter // len(runner.train_dataloader)
             if epoch != self._epoch:

@@ -1,3 +1,5 @@
+"""Averages running statistics over processes."""
+
 from mmengine.dist import all_reduce_params
 from mmengine.hooks import EMAHook, SyncBuffersHook
 from mmengine.runner import Runner
@@ -7,21 +9,21 @@ from mmdcn.registry import HOOKS
 
 @HOOKS.register_module()
 class SyncAllBuffersHook(SyncBuffersHook):
-    """MMEngine's ``SyncBuffersHook``, which also averages the buffers of an ``EMAHook``'s model.
+    """Averages buffers over processes, like MMEngine's ``SyncBuffersHook``, also for ``EMAHook``.
 
-    The saliency pass reads running statistics. Without this each process would validate the
-    averaged weights with its own, and the checkpoint of an epoch would hold those of the
-    first. Checkpoints that are saved by the iteration still do.
+    The saliency reads running statistics. Without this hook, each process would validate the
+    averaged weights with its own statistics, and the checkpoint of an epoch would hold those of the
+    first process. Checkpoints that are saved by iteration still hold those of the first process.
     """
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Average over the processes what validation is about to read, unless that was done."""
+        """Average the buffers over the processes before validation, unless that was done."""
         if self.distributed and not self.called_in_train:
             self._average_ema(runner)
         super().before_val_epoch(runner)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Average over the processes what validation and checkpoint are about to read."""
+        """Average the buffers over the processes before validation and checkpoint."""
         super().after_train_epoch(runner)
         if self.distributed:
             self._average_ema(runner)

@@ -1,3 +1,5 @@
+"""Metrics for a runner."""
+
 from .patch_hit import PatchHit
 from .sequence_accuracy import SequenceAccuracy
 

@@ -1,4 +1,7 @@
+"""Accuracy of reading numbers."""
+
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmengine.evaluator import BaseMetric
@@ -10,22 +13,22 @@ NO_DIGIT = 10
 
 @METRICS.register_module()
 class SequenceAccuracy(BaseMetric):
-    """How many numbers are read without any mistake, in percent.
+    """Measures how many numbers are read without any mistake, in percent.
 
-    - ``sequence``: the length and all digits are right; 100 less the paper's error.
+    - ``sequence``: the length and all digits are right; this is 100 minus the paper's error.
     - ``length``: the length is right.
-    - ``digit``: of the digits that are there, those read right at their place.
+    - ``digit``: share of the true digits that are read right at their place.
     - ``sequence_of_<n>``: ``sequence`` among the numbers of n digits.
-    - ``coverage_at_<p>``: the largest share of the images, most confident first, of which p
-      percent are read right (Goodfellow et al., 2013).
+    - ``coverage_at_<p>``: the largest share of the images, taken from the most confident on, that
+      still has p percent read right (Goodfellow et al., 2013).
 
-    Needs ``gt_sequence``, ``pred_sequence`` and ``pred_confidence`` in the data samples. A
-    number too long for the head has a length class of −1 and is always wrong.
+    The data samples must have ``gt_sequence``, ``pred_sequence`` and ``pred_confidence``. A number
+    that is too long for the head has length class −1 and is always wrong.
 
     Args:
-        coverage_accuracy: p, as a share.
+        coverage_accuracy: The accuracy p, as a share.
         collect_device: ``'cpu'`` or ``'gpu'``, where ranks exchange results.
-        prefix: Of the metric's names.
+        prefix: Prefix of the metrics' names.
 
     Raises:
         ValueError: ``coverage_accuracy`` is not within (0, 1].
@@ -33,7 +36,7 @@ class SequenceAccuracy(BaseMetric):
 
     default_prefix = 'accuracy'
 
-    def __init__(self, *, coverage_accuracy: float = 0.98, **kwargs):
+    def __init__(self, *, coverage_accuracy: float = 0.98, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not 0 < coverage_accuracy <= 1:
             raise ValueError(
@@ -43,7 +46,7 @@ class SequenceAccuracy(BaseMetric):
         self.coverage_accuracy = coverage_accuracy
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Keep truth, prediction and confidence of each image."""
+        """Store truth, prediction and confidence of each image."""
         for sample in data_samples:
             self.results.append(
                 (
@@ -74,14 +77,14 @@ class SequenceAccuracy(BaseMetric):
 
 
 def coverage(right: torch.Tensor, confidence: torch.Tensor, accuracy: float) -> float:
-    """The largest share of answers, most confident first, that is accurate enough.
+    """Return the largest share of answers, most confident first, that is accurate enough.
 
-    Answers of equal confidence are in or out together.
+    Answers of equal confidence are kept or dropped together.
 
     Args:
         right: (N,) bool.
         confidence: (N,).
-        accuracy: Wanted among the answers that are kept.
+        accuracy: Required accuracy among the kept answers.
 
     Returns:
         float: Within [0, 1].

@@ -39,7 +39,7 @@ class ClutteredMNISTCoarse(BaseModule):
         self.geometry = receptive_field(self.layers)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        """(N, C, H, W) -> one map (N, 24, s1, s2) in a tuple.
+        """Return one map in a tuple: (N, C, H, W) -> (N, 24, s1, s2).
 
         Raises:
             ValueError: The image is smaller than one cell's 11×11 pixels.
@@ -52,9 +52,9 @@ class ClutteredMNISTCoarse(BaseModule):
 class ClutteredMNISTFine(BaseModule):
     """The expensive tower f_f, which sees patches (appendix 6.1).
 
-    Five 3×3 convolutions × 24 at stride 1, padded 0, 1, 1, 1, 0, each with batch norm and
-    ReLU; 2×2 max pooling after the second and the fourth. A 14×14 patch becomes one
-    vector, a whole 100×100 image (the paper's fine model) a 22×22 map.
+    Five 3×3 convolutions × 24 at stride 1, padded by 0, 1, 1, 1 and 0, each with batch norm
+    and ReLU; 2×2 max pooling after the second and the fourth. A 14×14 patch becomes one
+    vector. A whole 100×100 image (the paper's fine model) becomes a 22×22 map.
 
     Args:
         in_channels: Channels of the image.
@@ -86,15 +86,15 @@ class ClutteredMNISTFine(BaseModule):
             nn.MaxPool2d(2),
             conv(width, 0),
         )
-        # Trains 1.3 (8 patches) to 2 times (whole images) as fast on a CPU.
+        # On a CPU, training is 1.3 times (8 patches) to 2 times (whole images) as fast.
         self.to(memory_format=torch.channels_last)
         self.geometry = receptive_field(self.layers)
 
     def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor]:
-        """(M, C, ph, pw) -> one map (M, 24, h, w) in a tuple; 14×14 gives 1×1.
+        """Return one map in a tuple: (M, C, ph, pw) -> (M, 24, h, w); 14×14 gives 1×1.
 
         Raises:
-            ValueError: The patch is too small to leave anything.
+            ValueError: The patch is too small for one cell.
         """
         self.geometry.check_covers(patches, self)
         return (self.layers(patches),)

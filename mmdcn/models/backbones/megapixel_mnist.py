@@ -11,7 +11,7 @@ from mmdcn.registry import MODELS
 
 @MODELS.register_module()
 class MegapixelMNISTCoarse(BaseModule):
-    """A cheap tower that sees the whole image, much reduced.
+    """A cheap tower that sees the whole image, strongly shrunk.
 
     Convolutions 5×5/2, 3×3 and 3×3/2, padded, each with batch norm and ReLU: a cell sees 13×13
     pixels at stride 4.
@@ -41,7 +41,7 @@ class MegapixelMNISTCoarse(BaseModule):
         self.geometry = receptive_field(self.layers)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        """(N, C, H, W) -> one map (N, D, s1, s2) in a tuple."""
+        """Return one map in a tuple: (N, C, H, W) -> (N, D, s1, s2)."""
         return (self.layers(images),)
 
 
@@ -50,8 +50,8 @@ class MegapixelMNISTFine(BaseModule):
     """An expensive tower that sees patches at full resolution.
 
     Convolutions 5×5/2 × 16, 3×3/2 × 32, 3×3 × 64, 2×2 max pooling, 3×3 × 64 and 4×4 × 64, without
-    padding, each with batch norm and ReLU. A 64×64 patch becomes one vector, a whole image
-    a map at stride 8.
+    padding, each with batch norm and ReLU. A 64×64 patch becomes one vector. A whole image
+    becomes a map at stride 8.
 
     Args:
         in_channels: Channels of the image.
@@ -80,7 +80,7 @@ class MegapixelMNISTFine(BaseModule):
         self.geometry = receptive_field(self.layers)
 
     def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor]:
-        """(M, C, ph, pw) -> one map (M, 64, h, w) in a tuple; 64×64 gives 1×1.
+        """Return one map in a tuple: (M, C, ph, pw) -> (M, 64, h, w); 64×64 gives 1×1.
 
         Raises:
             ValueError: The patch is smaller than 61×61.

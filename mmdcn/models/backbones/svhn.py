@@ -1,7 +1,7 @@
 """The two towers of the SVHN experiment (§4.2, appendix 6.2)."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 import torch
 from mmcv.cnn import ConvModule
@@ -11,7 +11,7 @@ from torch import nn
 from mmdcn.models.patches.geometry import receptive_field
 from mmdcn.registry import MODELS
 
-Size = Union[int, tuple[int, int]]
+Size = int | tuple[int, int]
 
 
 class _Conv(NamedTuple):
@@ -49,7 +49,7 @@ FINE = (
 
 
 class _Chain(BaseModule):
-    """Convolutions with norm, ReLU and dropout, and poolings, one after the other."""
+    """A chain of poolings and of convolutions with norm, ReLU and dropout."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class _Chain(BaseModule):
         dropout: tuple[float, float],
         norm_cfg: dict | None,
         init_cfg: dict | None,
-    ):
+    ) -> None:
         super().__init__(init_cfg=init_cfg)
         if width <= 0:
             raise ValueError(
@@ -68,7 +68,7 @@ class _Chain(BaseModule):
             )
         self.layers = nn.Sequential()
         for layer in recipe:
-            if layer == POOL:
+            if isinstance(layer, str):
                 self.layers.append(nn.MaxPool2d(2))
                 continue
             filters = max(round(width * layer.filters), 1)
@@ -88,10 +88,10 @@ class _Chain(BaseModule):
         self.geometry = receptive_field(self.layers)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor]:
-        """(N, C, H, W) -> one map (N, D, h, w) in a tuple.
+        """Return one map in a tuple: (N, C, H, W) -> (N, D, h, w).
 
         Raises:
-            ValueError: The image is too small to leave one cell.
+            ValueError: The image is too small for one cell.
         """
         self.geometry.check_covers(images, self)
         return (self.layers(images),)
@@ -101,14 +101,16 @@ class _Chain(BaseModule):
 class SVHNCoarse(_Chain):
     """The cheap tower f_c of the SVHN experiment (appendix 6.2).
 
-    24, 48 and 128 filters 5×5/2; 192 of 4×5 at stride (1, 2); 192 of 1×4; twice 1024 of 1×1;
-    no padding. A 54×110 window becomes one cell, and cells are (8, 16) pixels apart. A
-    cell sees 53×109 of these pixels: with stride 2 the last row and column go unused.
+    Convolutions: 5×5/2 with 24, 48 and 128 filters; 4×5 at stride (1, 2) with 192; 1×4 with
+    192; two of 1×1 with 1024. None is padded. A 54×110 window becomes one cell, and cells are
+    (8, 16) pixels apart. A cell sees 53×109 of these pixels: stride 2 skips the last row and
+    column.
 
     Args:
         in_channels: Channels of the image.
-        width: Multiplies all filters; 1 is the paper's.
-        dropout: After convolutions, and after 1×1 ones, which the paper calls fully connected.
+        width: Multiplies the number of all filters; 1 is the paper's network.
+        dropout: Rates after ordinary convolutions and after 1×1 convolutions, which the paper
+            calls fully connected.
         norm_cfg: Normalisation after each convolution; the paper names none here.
         init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
 
@@ -132,14 +134,15 @@ class SVHNCoarse(_Chain):
 class SVHNFine(_Chain):
     """The expensive tower f_f of the SVHN experiment (appendix 6.2).
 
-    Padded 5×5 convolutions of 48, 64, 128, 160 and 192 filters with 2×2 maxima after the
-    first, third and fifth; three 3×3 of 192; three 1×1 of 1024. Cells are 8 pixels apart and see
-    108×108; a 54×110 patch becomes a 6×13 map.
+    Convolutions: padded 5×5 with 48, 64, 128, 160 and 192 filters, with 2×2 max pooling after
+    the first, third and fifth; three of 3×3 with 192; three of 1×1 with 1024. Cells are 8 pixels
+    apart and see 108×108 pixels. A 54×110 patch becomes a 6×13 map.
 
     Args:
         in_channels: Channels of the image.
-        width: Multiplies all filters; 1 is the paper's.
-        dropout: After convolutions, and after 1×1 ones, which the paper calls fully connected.
+        width: Multiplies the number of all filters; 1 is the paper's network.
+        dropout: Rates after ordinary convolutions and after 1×1 convolutions, which the paper
+            calls fully connected.
         norm_cfg: Normalisation after each convolution; the paper names none here.
         init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
 

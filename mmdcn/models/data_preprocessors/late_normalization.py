@@ -1,3 +1,5 @@
+"""Normalisation right before a tower."""
+
 from collections.abc import Sequence
 from numbers import Number
 
@@ -10,18 +12,18 @@ from mmdcn.registry import MODELS
 
 @MODELS.register_module()
 class LateNormalization(ClsDataPreprocessor):
-    """Leaves images as they are; a ``DCNClassifier`` normalises what a tower is about to see.
+    """Leaves images as they are, so that ``DCNClassifier`` normalises right before each tower.
 
-    In uint8 a megapixel image takes a quarter of what it would in float32, and of all its
-    pixels only those of the shrunk image and of the patches are converted. Outside of the
-    image a patch is 0 before normalisation, not after it.
+    A megapixel image in uint8 takes a quarter of the memory of float32. Only the pixels of the
+    shrunk image and of the patches are converted. Where a patch reaches outside of the image, its
+    pixels are 0 before normalisation, not after it.
 
     Args:
-        mean: Of each channel, to be subtracted.
-        std: Of each channel, to be divided by.
-        to_rgb: Whether to turn the channels round, BGR to RGB.
-        to_onehot: Whether data samples get one-hot labels too.
-        num_classes: For one-hot labels.
+        mean: Mean of each channel, which is subtracted.
+        std: Standard deviation of each channel, which divides the result.
+        to_rgb: Whether to convert BGR to RGB.
+        to_onehot: Whether data samples also get one-hot labels.
+        num_classes: Number of classes, for one-hot labels.
     """
 
     def __init__(
@@ -38,16 +40,16 @@ class LateNormalization(ClsDataPreprocessor):
         )
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Stack images, zeros to the right and below of smaller ones, and prepare labels."""
+        """Stack images, padded with zeros on the right and below, and prepare labels."""
         images = self.cast_data(data['inputs'])
-        if not isinstance(images, torch.Tensor):  # one image is not copied
+        if not isinstance(images, torch.Tensor):  # a single image is not copied
             images = images[0].unsqueeze(0) if len(images) == 1 else stack_batch(images)
-        in_place_of_images = images.new_zeros(len(images), 1, 1, 1)
+        in_place_of_images = images.new_zeros(images.size(0), 1, 1, 1)
         prepared = super().forward({**data, 'inputs': in_place_of_images}, training)
         return {**prepared, 'inputs': images}
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) of any type -> float32 in the channels' order, less mean, over std."""
+        """Convert (N, C, H, W) of any type to float32, reorder channels and normalise them."""
         if self.to_rgb and images.size(1) == 3:
             images = images.flip(1)
         images = images.float()

@@ -1,28 +1,35 @@
+"""The head of Cluttered MNIST."""
+
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmdcn.registry import MODELS
+from mmdcn.structures import last_map
+from mmdcn.structures.feature_map import Features
 
-from .global_pool_head import Features, GlobalPoolHead
+from .entropy import entropy_and_gradient_norm_by_autograd
+from .global_pool_head import GlobalPoolHead
 
 
 @MODELS.register_module()
 class GlobalMaxPoolHead(GlobalPoolHead):
     """The top layers g of Cluttered MNIST: convolution, global max pool, linear layer.
 
-    Appendix 6.1: 4×4/2 × 96 without padding, batch norm and ReLU, then the maximum of each
-    channel over all cells and a softmax of 10. Takes any feature map, so it also sits
-    on an MMPretrain backbone in an ``ImageClassifier``.
+    Appendix 6.1: a 4×4/2 × 96 convolution without padding, batch norm and ReLU, then the maximum
+    of each channel over all cells and a softmax over 10 classes. The head takes any feature map,
+    so it also works on an MMPretrain backbone in an ``ImageClassifier``.
 
     Args:
         num_classes: Classes C.
         in_channels: Channels D of the feature map.
         mid_channels: Filters of the convolution.
-        kernel_size: Its height and width, in cells.
-        stride: Its stride, in cells.
-        norm_cfg: Normalisation after it.
+        kernel_size: Height and width of the convolution, in cells.
+        stride: Stride of the convolution, in cells.
+        norm_cfg: Normalisation after the convolution.
         init_cfg: MMEngine's initialisation.
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of MMPretrain's ``ClsHead``.
     """
@@ -37,8 +44,8 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         stride: int = 2,
         norm_cfg: dict = dict(type='BN'),
         init_cfg: dict | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg, **kwargs
         )
@@ -48,28 +55,28 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         self.fc = nn.Linear(mid_channels, num_classes)
 
     def pre_logits(self, feats: Features) -> torch.Tensor:
-        """The pooled features.
+        """Return the pooled features.
 
         Args:
-            feats: A map (N, D, h, w), or a backbone's tuple, of which the last is taken.
+            feats: A map (N, D, h, w), or a backbone's tuple of maps, whose last map is used.
 
         Returns:
             Tensor: (N, mid_channels).
 
         Raises:
-            ValueError: The map has other channels than ``in_channels`` or is smaller than the
-                convolution's kernel.
+            ValueError: The number of channels is not ``in_channels``, or the map is smaller than
+                the convolution's kernel.
         """
         return self._peaks(feats)[0]
 
     def _peaks(self, feats: Features) -> tuple[torch.Tensor, torch.Tensor]:
-        """Each channel's maximum and the window where it is, both (N, mid_channels)."""
-        # Of equal windows one is taken, so that the gradient has one window a channel.
+        """Return each channel's maximum and the window that has it, both (N, mid_channels)."""
+        # Among windows with equal maxima one is taken, so each channel's gradient has one window.
         peaks, windows = F.adaptive_max_pool2d(self._responses(feats), 1, return_indices=True)
         return peaks.flatten(1), windows.flatten(1)
 
     def _responses(self, feats: Features) -> torch.Tensor:
-        """Of each filter to each window, (N, mid_channels, rows, columns)."""
+        """Return each filter's response to each window, (N, mid_channels, rows, columns)."""
         feats = self._map(feats)
         kernel = self.conv.kernel_size
         if feats.size(2) < kernel[0] or feats.size(3) < kernel[1]:
@@ -79,46 +86,45 @@ class GlobalMaxPoolHead(GlobalPoolHead):
             )
         return self.conv(feats)
 
-    def entropy_and_gradient_norm(
-        self, feats: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
+    def entropy_and_gradient_norm(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return :meth:`entropy` and its gradient's norm in each cell, without a backward pass.
 
-        −p (log p + H) goes back through the linear layer, and then each channel hands its share
-        to the one window that was its maximum (eqs. 2, 3). In evaluation mode only.
+        The gradient −p (log p + H) goes back through the linear layer. Each channel then passes
+        its part to the one window that had the maximum (eqs. 2, 3). This holds in evaluation mode
+        only.
 
         Args:
             feats: (N, D, h, w).
 
         Returns:
-            tuple: (N,) and (N, h, w) without a graph, or None where the norm is no batch norm.
+            tuple: (N,) and (N, h, w) without a graph. Autograd computes them if the norm is not
+            batch norm.
         """
         scale = scale_of_norm(self.conv)
         if scale is None:
-            return None
+            return entropy_and_gradient_norm_by_autograd(self, feats)
         with torch.no_grad():
             peaks, windows = self._peaks(feats)
             entropy, of_peaks = self._entropy_and_gradient(peaks)
-            of_windows = of_peaks * scale * (peaks > 0)  # nothing passes a ReLU that is shut
-            gradient = scatter_windows(
-                of_windows, windows, self.conv.conv.weight, self.conv.conv.stride, feats.shape[2:]
-            )
+            of_windows = of_peaks * scale * (peaks > 0)  # no gradient passes a ReLU at 0
+            layer, size = self.conv.conv, (feats.size(2), feats.size(3))
+            gradient = scatter_windows(of_windows, windows, layer.weight, layer.stride, size)
             return entropy, torch.linalg.vector_norm(gradient, dim=1)
 
     def class_activation(self, feats: Features) -> torch.Tensor:
-        """How much each cell speaks for the predicted class (Zhou et al., CVPR 2016, eq. 2).
+        """Return each cell's evidence for the predicted class (Zhou et al., CVPR 2016, eq. 2).
 
-        A window's evidence is the class's weights times the responses to it; a cell gets the sum
-        over the windows that contain it. Filters with a negative weight are left out: under
-        a max pool what they answer elsewhere than at their maximum takes nothing away.
+        A window's evidence is the sum of its responses times the weights of the class. A cell's
+        evidence is the sum over the windows that contain it. Filters with a negative weight are
+        left out: because of the max pool, they take nothing away except at their maximum.
 
         Args:
-            feats: (N, D, h, w), or a tuple ending in it.
+            feats: (N, D, h, w), or a tuple whose last map has this shape.
 
         Returns:
             Tensor: (N, h, w), ≥ 0.
         """
-        feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        feats = last_map(feats)
         responses = self._responses(feats).flatten(2)
         predicted = self.fc(responses.amax(dim=2)).argmax(dim=1)
         weights = self.fc.weight[predicted].clamp(min=0)
@@ -135,26 +141,26 @@ def scatter_windows(
     stride: tuple[int, int],
     size: tuple[int, int],
 ) -> torch.Tensor:
-    """The transposed convolution of a map that has one nonzero cell in each channel.
+    """Compute the transposed convolution of a map with one nonzero cell in each channel.
 
-    In blocks of as many cells of a row as the stride is wide, a window covers whole blocks. With
-    channels last these are rows of stride · D numbers to add up, of the map as of the
-    weight; a dense transposed convolution reads far more.
+    Each row of cells is divided into blocks as wide as the stride, so that a window covers whole
+    blocks. With channels last, a block is a run of stride · D numbers in the map and in the
+    weight, and only these are added. A dense transposed convolution reads far more.
 
     Args:
-        values: (N, M), each channel's number.
-        windows: (N, M) int64, where it is: flat over the convolution's output cells.
+        values: (N, M), the nonzero value of each channel.
+        windows: (N, M) int64, its place: a flat index into the convolution's output cells.
         weight: (M, D, kernel height, kernel width); no padding.
-        stride: Vertical and horizontal.
+        stride: Vertical and horizontal stride.
         size: (h, w) of the convolution's input.
 
     Returns:
         Tensor: (N, D, h, w), channels last in memory.
     """
     count, (channels, height, width) = values.size(0), weight.shape[1:]
-    columns = (size[1] - width) // stride[1] + 1  # windows of a row
-    covered = (width + stride[1] - 1) // stride[1]  # blocks of a window's row
-    blocks = (size[1] + stride[1] - 1) // stride[1]  # blocks of a row of the map
+    columns = (size[1] - width) // stride[1] + 1  # windows in a row
+    covered = (width + stride[1] - 1) // stride[1]  # blocks in a window's row
+    blocks = (size[1] + stride[1] - 1) // stride[1]  # blocks in a row of the map
 
     weight = weight.permute(0, 2, 3, 1)
     if width < covered * stride[1]:
@@ -172,9 +178,9 @@ def scatter_windows(
 
 
 def scale_of_norm(conv: ConvModule) -> torch.Tensor | None:
-    """What a convolution's norm multiplies each channel by, 1 without; None where unknown."""
+    """Return the factors of a convolution's norm: 1 without a norm, None if they are unknown."""
     norm = conv.norm if conv.with_norm else nn.Identity()
-    if isinstance(norm, nn.Identity):  # also where it is fused into the convolution
+    if isinstance(norm, nn.Identity):  # also if the norm is fused into the convolution
         return conv.conv.weight.new_ones(())
     if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or norm.running_var is None:
         return None

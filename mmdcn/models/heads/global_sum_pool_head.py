@@ -1,32 +1,38 @@
+"""A head that counts."""
+
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmdcn.registry import MODELS
+from mmdcn.structures.feature_map import Features
 
+from .entropy import entropy_and_gradient_norm_by_autograd
 from .global_max_pool_head import scale_of_norm
-from .global_pool_head import Features, GlobalPoolHead
+from .global_pool_head import GlobalPoolHead
 
 
 @MODELS.register_module()
 class GlobalSumPoolHead(GlobalPoolHead):
-    """Adds up what the cells say, for labels that are a matter of number.
+    """Sums features over all cells, for labels that depend on how many objects there are.
 
-    A maximum knows that something is there; a sum knows how often (Aich and Stavness, *Global Sum
-    Pooling*, 2018). A 1×1 convolution with batch norm and ReLU turns each cell into features; their
-    squares are summed over all cells, layer norm and a linear layer follow. Takes any feature
-    map, so it also sits on an MMPretrain backbone in an ``ImageClassifier``.
+    A maximum tells whether something is there; a sum tells how often (Aich and Stavness, *Global
+    Sum Pooling*, 2018). A 1×1 convolution with batch norm and ReLU turns each cell into features.
+    Their squares are summed over all cells; layer norm and a linear layer follow. The head takes
+    any feature map, so it also works on an MMPretrain backbone in an ``ImageClassifier``.
 
-    Through a plain sum all cells get the same gradient. Through squares a cell gets it in
-    proportion to its response, so that from the first step on the entropy's gradient (eqs. 2, 3)
-    points at cells where something is. For the same reason the norm after the sum scales
-    all features alike: batch norm there would lift those that only the empty cells have.
+    A plain sum would give all cells the same gradient. With squares, a cell's gradient is
+    proportional to its response, so the entropy's gradient (eqs. 2, 3) points at cells with content
+    from the first step on. The norm after the sum is layer norm for the same reason: it scales all
+    features alike, while batch norm would amplify features that only empty cells have.
 
     Args:
         num_classes: Classes C.
         in_channels: Channels D of the feature map.
-        mid_channels: Features of a cell.
+        mid_channels: Number of features of a cell.
         norm_cfg: Normalisation after the convolution.
         init_cfg: MMEngine's initialisation.
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of MMPretrain's ``ClsHead``.
@@ -40,8 +46,8 @@ class GlobalSumPoolHead(GlobalPoolHead):
         mid_channels: int = 64,
         norm_cfg: dict = dict(type='BN'),
         init_cfg: dict | None = None,
-        **kwargs,
-    ):
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_classes=num_classes, in_channels=in_channels, init_cfg=init_cfg, **kwargs
         )
@@ -50,40 +56,39 @@ class GlobalSumPoolHead(GlobalPoolHead):
         self.fc = nn.Linear(mid_channels, num_classes)
 
     def pre_logits(self, feats: Features) -> torch.Tensor:
-        """The summed squares, normalised.
+        """Return the normalised sums of squares.
 
         Args:
-            feats: A map (N, D, h, w), or a backbone's tuple, of which the last is taken.
+            feats: A map (N, D, h, w), or a backbone's tuple of maps, whose last map is used.
 
         Returns:
             Tensor: (N, mid_channels).
 
         Raises:
-            ValueError: The map has other channels than ``in_channels``.
+            ValueError: The number of channels is not ``in_channels``.
         """
-        # In mixed precision a CPU would add up hundreds of cells with eight bits.
+        # In mixed precision, a CPU would add up hundreds of cells with only eight bits.
         responses = self.conv(self._map(feats))
         responses = responses.to(torch.promote_types(responses.dtype, torch.float32))
         return self.norm(responses.square().sum(dim=(2, 3)))
 
-    def entropy_and_gradient_norm(
-        self, feats: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
+    def entropy_and_gradient_norm(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return :meth:`entropy` and its gradient's norm in each cell, without a backward pass.
 
-        −p (log p + H) goes back through the linear layer and the layer norm; each cell gets its
-        share of it twice its response times, which is 0 where the ReLU is shut. In evaluation mode
-        only.
+        The gradient −p (log p + H) goes back through the linear layer and the layer norm. Each
+        cell multiplies it by twice its response, which is 0 where the ReLU is 0. This holds in
+        evaluation mode only.
 
         Args:
             feats: (N, D, h, w).
 
         Returns:
-            tuple: (N,) and (N, h, w) without a graph, or None where the norm is no batch norm.
+            tuple: (N,) and (N, h, w) without a graph. Autograd computes them if the norm is not
+            batch norm.
         """
         scale = scale_of_norm(self.conv)
         if scale is None:
-            return None
+            return entropy_and_gradient_norm_by_autograd(self, feats)
         with torch.no_grad():
             responses = self.conv(self._map(feats))  # (N, mid_channels, h, w)
             total = responses.square().sum(dim=(2, 3))

@@ -1,3 +1,5 @@
+"""A head that reads numbers."""
+
 import operator
 from typing import NamedTuple
 
@@ -9,17 +11,19 @@ from torch.nn import functional as F
 
 from mmdcn.models.patches.geometry import to_pair
 from mmdcn.registry import MODELS
+from mmdcn.structures import last_map
+from mmdcn.structures.feature_map import Features
 
-NUM_DIGITS = 10  # 0 to 9; the class after them says that there is no digit
+NUM_DIGITS = 10  # 0 to 9; the next class, 10, means "no digit"
 POOLINGS = ('average', 'inverse_entropy')
 
 
 class SequenceProbabilities(NamedTuple):
-    """Distributions of N images at L places, or pooled where there is no L.
+    """Distributions of N images, at each of L places or pooled over them (then without L).
 
     Attributes:
-        length: (N, M[, L]), of lengths 1..M.
-        digits: (N, M, 11[, L]), of each digit; class 10 is none.
+        length: (N, M[, L]), distribution over the lengths 1..M.
+        digits: (N, M, 11[, L]), distribution of each digit; class 10 means none.
     """
 
     length: torch.Tensor
@@ -30,24 +34,26 @@ class SequenceProbabilities(NamedTuple):
 class SequenceHead(BaseModule):
     """Reads a number of up to M digits at every place and pools the answers (§4.2.1, §4.2.2).
 
-    A linear layer predicts at each place a length and M digits; these distributions are pooled
-    over the places. A place is a window of cells, whose features are averaged before the layer:
-    one cell, or all those of a patch where the tower makes a small map of it. Takes any feature
-    map (N, D, h, w), so it also sits on an MMPretrain backbone, and the maps of k patches
-    (N, D, k, h, w).
+    At each place, a linear layer predicts a length and M digits. These distributions are pooled
+    over the places. A place is a window of cells, whose features are averaged before the layer. It
+    is one cell, or all cells of a patch if the tower turns a patch into a small map. The head takes
+    any feature map (N, D, h, w), so it also works on an MMPretrain backbone, and the maps of k
+    patches (N, D, k, h, w).
 
-    A sequence is a row of 1 + M integers: the length less one, then the digits, 10 for none.
+    A sequence is a row of 1 + M integers: the length minus one, then the digits, where 10 means
+    none.
 
     Args:
         in_channels: Channels D of the feature map.
-        max_length: The most digits M.
-        window: Height and width of a place, in cells; places overlap, one starts at each cell.
+        max_length: The largest number of digits, M.
+        window: Height and width of a place, in cells. A place starts at each cell, so places
+            overlap.
         pooling: ``'average'`` (eq. 11) or ``'inverse_entropy'``, which weights each
             distribution of a place by its inverse entropy (eqs. 12-14).
         init_cfg: MMEngine's initialisation.
 
     Raises:
-        ValueError: ``pooling`` is neither, or ``window`` is no size.
+        ValueError: ``pooling`` is neither, or ``window`` is less than one cell.
     """
 
     def __init__(
@@ -72,15 +78,14 @@ class SequenceHead(BaseModule):
         self.pooling = pooling
         self.classifier = _LinearAtPlaces(in_channels, max_length * (1 + NUM_DIGITS + 1), 1)
 
-    def at_each_place(self, feats: torch.Tensor | tuple) -> SequenceProbabilities:
-        """The distributions of each place; a backbone's tuple is taken at its last map.
+    def at_each_place(self, feats: Features) -> SequenceProbabilities:
+        """Return the distributions at each place of a map, or of the last map of a tuple.
 
         Raises:
-            ValueError: The map has other channels than ``in_channels``, or is smaller than the
-                window.
+            ValueError: The number of channels is not ``in_channels``, or the map is smaller than
+                the window.
         """
-        if isinstance(feats, (tuple, list)):
-            feats = feats[-1]
+        feats = last_map(feats)
         if feats.size(1) != self.in_channels:
             raise ValueError(
                 f'SequenceHead(in_channels={self.in_channels}) got a feature map of '
@@ -105,8 +110,8 @@ class SequenceHead(BaseModule):
             return F.avg_pool3d(feats, (1, *self.window), stride=1)
         return F.avg_pool2d(feats, self.window, stride=1)
 
-    def probabilities(self, feats: torch.Tensor | tuple) -> SequenceProbabilities:
-        """The pooled distributions, (N, M) and (N, M, 11)."""
+    def probabilities(self, feats: Features) -> SequenceProbabilities:
+        """Return the pooled distributions, (N, M) and (N, M, 11)."""
         return self._pool(self.at_each_place(feats))
 
     def _pool(self, places: SequenceProbabilities) -> SequenceProbabilities:
@@ -118,21 +123,21 @@ class SequenceHead(BaseModule):
             (digits * inverse_entropy_weights(digits, dim=2)).sum(-1),
         )
 
-    def forward(self, feats: torch.Tensor | tuple) -> torch.Tensor:
-        """Feature map -> log-probabilities (N, 12·M): M lengths, then M times 11 digits."""
+    def forward(self, feats: Features) -> torch.Tensor:
+        """Return log-probabilities (N, 12·M): of M lengths, then of 11 classes for M digits."""
         length, digits = self.probabilities(feats)
         return _safe_log(torch.cat((length, digits.flatten(1)), dim=1))
 
-    def entropy(self, feats: torch.Tensor | tuple) -> torch.Tensor:
-        """Summed entropy of the digits' distributions, the length left out (eq. 10): -> (N,)."""
+    def entropy(self, feats: Features) -> torch.Tensor:
+        """Return the summed entropy of the digits, without the length (eq. 10), (N,)."""
         return _entropy(self.probabilities(feats).digits, dim=2).sum(1)
 
     def entropy_and_gradient_norm(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """:meth:`entropy` and the norm of its gradient in each cell, without a backward pass.
+        """Return :meth:`entropy` and its gradient's norm in each cell, without a backward pass.
 
-        v, the gradient with respect to a place's logits, is a product: through the pooling and the
-        softmax. The linear layer W has far more inputs than outputs, so no gradient of the map is
-        made: its norm is |Wᵀv| = √(vᵀ W Wᵀ v).
+        The gradient v with respect to a place's logits passes the pooling and the softmax. The
+        linear layer W has far more inputs than outputs. So the gradient Wᵀv of the map is never
+        built; its norm is √(vᵀ W Wᵀ v).
 
         Args:
             feats: (N, D, h, w) or (N, D, k, h, w).
@@ -149,7 +154,7 @@ class SequenceHead(BaseModule):
                 weights = inverse_entropy_weights(p, dim=2)
                 pooled = (p * weights).sum(-1, keepdim=True)
                 of_pooled = -_safe_log(pooled)
-                # The weights move too: w = c / Σc and c = 1 / entropy.
+                # The weights depend on p too: w = c / Σc with c = 1 / entropy.
                 of_weights = (of_pooled * (p - pooled)).sum(2, keepdim=True) * weights
                 entropy = _entropy(p, dim=2).unsqueeze(2)
                 of_weights = torch.where(entropy > _least_entropy(p), of_weights / entropy, 0)
@@ -159,42 +164,47 @@ class SequenceHead(BaseModule):
             return _entropy(pooled.squeeze(-1), dim=2).sum(1), self._norm_below(of_cells)
 
     def _norm_below(self, of_logits: torch.Tensor) -> torch.Tensor:
-        """|Wᵀv| of the digits' weights: (N, 11·M, ...) -> (N, ...)."""
+        """Return |Wᵀv| for the digits' weights W: (N, 11·M, ...) -> (N, ...)."""
         weight = self.classifier.weight[self.max_length :, :, 0].unflatten(0, (self.max_length, -1))
-        # v sums to 0 over a digit's classes; what their weights share would only leave rounding.
+        # v sums to 0 over a digit's classes, so the mean of their weights adds only rounding error.
         weight = (weight - weight.mean(1, keepdim=True)).flatten(0, 1)  # (11·M, D)
         v = of_logits.flatten(2)
         squared = (v * (weight @ weight.t() @ v)).sum(1)
         return squared.clamp(min=0).sqrt().unflatten(1, of_logits.shape[2:])
 
     def _spread_windows(self, of_places: torch.Tensor, feats: torch.Tensor) -> torch.Tensor:
-        """Back through :meth:`_average_windows`: (N, C, L) -> (N, C, [k,] h, w) as ``feats``."""
-        grid = [length - window + 1 for length, window in zip(feats.shape[-2:], self.window)]
+        """Backpropagate through :meth:`_average_windows`: (N, C, L) -> (N, C, [k,] h, w)."""
+        grid = [
+            length - window + 1
+            for length, window in zip(feats.shape[-2:], self.window, strict=True)
+        ]
         of_places = of_places.unflatten(2, (*feats.shape[2:-2], *grid))
         if self.window == (1, 1):
             return of_places
         below, beside = (window - 1 for window in self.window)
         padded = F.pad(of_places, (beside, beside, below, below))
-        return self._average_windows(padded)  # each cell is in as many windows as it has cells
+        return self._average_windows(padded)  # a cell is in as many windows as a window has cells
 
-    def certainty(self, feats: torch.Tensor | tuple) -> torch.Tensor:
-        """How sure each place is of the digits: (N, D, h, w) -> (N, h, w).
+    def certainty(self, feats: Features) -> torch.Tensor:
+        """Return how certain the digits are at each place: (N, D, h, w) -> (N, h, w).
 
-        One over the summed entropy of its distributions, spread evenly over the place's cells.
+        The certainty of a place is 1 / the summed entropy of its digits. It is spread evenly over
+        the place's cells.
         """
-        feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        feats = last_map(feats)
         digits = self.at_each_place(feats).digits
         entropy = _entropy(digits, dim=2).sum(dim=1, keepdim=True)  # (N, 1, L)
         certainty = entropy.clamp(min=_least_entropy(digits)).reciprocal()
         return self._spread_windows(certainty, feats).squeeze(1)
 
-    def class_activation(self, feats: torch.Tensor | tuple) -> torch.Tensor:
-        """What each place says for the predicted number's digits: (N, D, h, w) -> (N, h, w).
+    def class_activation(self, feats: Features) -> torch.Tensor:
+        """Return each place's evidence for the predicted digits: (N, D, h, w) -> (N, h, w).
 
-        The sum of the probabilities that they have there, spread evenly over the place's cells.
-        Digits predicted as none are left out: wherever nothing is to be seen, a place says so.
+        The evidence is the sum of the predicted digits' probabilities at the place, spread evenly
+        over its cells. Digits predicted as none are left out, because every empty place predicts
+        none.
         """
-        feats = feats[-1] if isinstance(feats, (tuple, list)) else feats
+        feats = last_map(feats)
         places = self.at_each_place(feats)
         digits = most_probable(self._pool(places))[0][:, 1:, None]  # (N, M, 1)
         index = digits.unsqueeze(3).expand(-1, -1, -1, places.digits.size(3))
@@ -202,18 +212,17 @@ class SequenceHead(BaseModule):
         said = (said * (digits < NUM_DIGITS)).sum(dim=1, keepdim=True)
         return self._spread_windows(said, feats).squeeze(1)
 
-    def loss(self, feats: torch.Tensor | tuple, data_samples: list[DataSample]) -> dict:
-        """−log p(S | x) of eq. 9, averaged over the images: -> ``dict(loss=scalar)``.
+    def loss(self, feats: Features, data_samples: list[DataSample]) -> dict:
+        """Return −log p(S | x) of eq. 9, averaged over the images, as ``dict(loss=scalar)``.
 
-        All M digits count: those that are not there are to be told as none, which is what
-        their eleventh class is for.
+        All M digits count: the head must predict class 10, none, for those that are not there.
 
         Args:
             feats: Feature map.
             data_samples: Each with ``gt_sequence`` (1 + M,).
 
         Raises:
-            ValueError: The samples have none, or of another length.
+            ValueError: The samples have no ``gt_sequence``, or one of another length.
         """
         if 'gt_sequence' not in data_samples[0]:
             raise ValueError(
@@ -235,38 +244,39 @@ class SequenceHead(BaseModule):
         return dict(loss=-(log_length + log_digits.sum(1)).mean())
 
     def predict(
-        self, feats: torch.Tensor | tuple, data_samples: list[DataSample] | None = None
+        self, feats: Features, data_samples: list[DataSample] | None = None
     ) -> list[DataSample]:
         """Put the most probable number on each data sample; see :func:`set_predictions`."""
         return set_predictions(self.probabilities(feats), data_samples)
 
 
 class _LinearAtPlaces(nn.Conv1d):
-    """A convolution of size 1 that reads a channels-last map as it lies; torch's copies it."""
+    """A convolution of size 1 that reads a channels-last map without torch's copy of it."""
 
     def forward(self, feats: torch.Tensor) -> torch.Tensor:
-        return self.weight.squeeze(2) @ feats + self.bias.unsqueeze(1)
+        bias: torch.Tensor = self.bias  # type: ignore[assignment]
+        return self.weight.squeeze(2) @ feats + bias.unsqueeze(1)
 
 
 def inverse_entropy_weights(p: torch.Tensor, dim: int) -> torch.Tensor:
-    """W of eq. 13, in which the outer sum is a misprint: over places they sum to 1.
+    """Return the weights W of eq. 13, without its misprinted outer sum: they sum to 1 over places.
 
     Args:
         p: Distributions along ``dim``, places along the last dimension.
         dim: Dimension of the classes.
 
     Returns:
-        Tensor: As ``p`` with 1 class.
+        Tensor: The shape of ``p``, with 1 in place of the classes.
     """
     certainty = _entropy(p, dim).clamp(min=_least_entropy(p)).reciprocal().unsqueeze(dim)
     return certainty / certainty.sum(-1, keepdim=True)
 
 
 def most_probable(p: SequenceProbabilities) -> tuple[torch.Tensor, torch.Tensor]:
-    """The jointly most probable length and digits (eq. 9).
+    """Return the jointly most probable length and digits (eq. 9).
 
     Args:
-        p: Pooled.
+        p: Pooled distributions.
 
     Returns:
         tuple: Sequences (N, 1 + M) int64 and the logarithms of their probabilities (N,).
@@ -283,23 +293,26 @@ def set_predictions(
 ) -> list[DataSample]:
     """Write predictions into data samples.
 
-    Each gets ``pred_sequence`` (1 + M,) int64, ``pred_confidence``, the sequence's
-    probability, and the distributions ``pred_length`` (M,) and ``pred_digits`` (M, 11).
+    Each sample gets ``pred_sequence`` (1 + M,) int64; its probability ``pred_confidence``; and the
+    distributions ``pred_length`` (M,) and ``pred_digits`` (M, 11).
     """
     sequences, log_p = most_probable(p)
     if data_samples is None:
         data_samples = [DataSample() for _ in sequences]
     fields = ('pred_sequence', 'pred_confidence', 'pred_length', 'pred_digits')
-    for sample, *values in zip(data_samples, sequences, log_p.exp(), p.length, p.digits):
-        for name, value in zip(fields, values):
+    for sample, *values in zip(
+        data_samples, sequences, log_p.exp(), p.length, p.digits, strict=True
+    ):
+        for name, value in zip(fields, values, strict=True):
             sample.set_field(value, name)
     return data_samples
 
 
 def number_of(sequence: torch.Tensor) -> str:
-    """The digits of a sequence (1 + M,) int64, such as ``'2038'``.
+    """Return the digits of a sequence (1 + M,) int64 as text, such as ``'2038'``.
 
-    Of a true number of more than M digits, whose length class is -1, the first M and ``'…'``.
+    A true number with more than M digits has length class -1; the text is its first M digits and
+    ``'…'``.
     """
     length, *digits = sequence.tolist()
     if length < 0:
@@ -316,5 +329,5 @@ def _entropy(p: torch.Tensor, dim: int) -> torch.Tensor:
 
 
 def _least_entropy(p: torch.Tensor) -> float:
-    """Below it a distribution counts as sure, for a finite weight."""
+    """Return the least entropy to divide by, so that a certain distribution's weight is finite."""
     return torch.finfo(p.dtype).eps

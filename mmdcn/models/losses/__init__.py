@@ -1,3 +1,6 @@
-from .hint import HintLoss
+"""Losses beside the head's loss, and figures for the log."""
 
-__all__ = ['HintLoss']
+from .hint import HintLoss
+from .patch_hit_rate import PatchHitRate
+
+__all__ = ['HintLoss', 'PatchHitRate']

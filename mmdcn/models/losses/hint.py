@@ -1,62 +1,70 @@
+"""Hints: the coarse tower learns from what the fine tower sees."""
+
 import torch
+from mmpretrain.structures import DataSample
 from torch import nn
 
-from mmdcn.models.patches.cells import Cells
-from mmdcn.models.patches.extractor import gather_cells
 from mmdcn.registry import MODELS
+from mmdcn.structures import Glance
 
 
 @MODELS.register_module()
 class HintLoss(nn.Module):
     """The distance between coarse and fine vectors on the chosen cells (eq. 6).
 
-    It moves the coarse tower only: the fine vectors are detached (§2.2).
+    Only the coarse tower learns from it: the fine vectors are detached (§2.2).
 
     Args:
-        loss_weight: λ of the convex combination (1 − λ)·cross-entropy + λ·hint that the
-            coarse tower is trained with (appendix 6.1). At 0 the distance is only logged.
+        loss_weight: λ of the loss (1 − λ)·cross-entropy + λ·hint that trains the coarse tower
+            (appendix 6.1). At 0, the distance is only logged, and the towers' channels may
+            differ.
 
     Raises:
         ValueError: ``loss_weight`` is not within [0, 1].
     """
 
-    def __init__(self, *, loss_weight: float = 0.0):
+    def __init__(self, *, loss_weight: float = 0.0) -> None:
         super().__init__()
         if not 0 <= loss_weight <= 1:
             raise ValueError(
                 f'HintLoss(loss_weight=...) is the λ of a convex combination and '
                 f'must be within [0, 1], got {loss_weight}.'
             )
-        self.loss_weight = loss_weight
+        self.share = loss_weight
 
-    def forward(self, coarse: torch.Tensor, fine: torch.Tensor, cells: Cells) -> torch.Tensor:
-        """Compute the squared distance, not yet weighted.
+    def forward(self, seen: Glance, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
+        """Return ``loss_hint``, λ times the distance, and ``hint_distance`` for the log.
 
         Args:
-            coarse: (N, D, s1, s2).
-            fine: (N, k, D), or (N, k, D, h, w), which is averaged within each patch; of P
-                packed cells (P, D) or (P, D, h, w).
-            cells: (N, k) int64, flat row-major, or packed.
+            seen: A glance with fine vectors (P, D), or with maps (P, D, h, w), which are averaged.
+            data_samples: Not read.
 
         Returns:
-            Tensor: Scalar; summed over D, averaged over the N·k or P cells, 0 for none.
+            dict: Scalars. The distance is summed over D and averaged over the P cells; it is 0
+            without cells.
 
         Raises:
             ValueError: The towers' channels differ.
         """
-        fine = fine.detach().float()
-        if fine.dim() > 3:
+        distance = self.distance(seen)
+        return dict(loss_hint=self.share * distance, hint_distance=distance.detach())
+
+    def distance(self, seen: Glance) -> torch.Tensor:
+        """Return the mean squared distance, a scalar with a graph to the coarse map."""
+        coarse, fine = seen.coarse, seen.fine.detach().float()
+        if fine.dim() > 2:
             fine = fine.mean(dim=(-2, -1))
         if fine.size(-1) != coarse.size(1):
-            if self.loss_weight == 0:  # nothing to log either
+            if self.share == 0:  # there is no distance to log either
                 return coarse.new_zeros(())
             raise ValueError(
                 f'HintLoss compares vectors of equal channels, but the coarse tower '
                 f'gives {coarse.size(1)} and the fine one {fine.size(-1)}: change one '
                 'of them, or set its loss_weight to 0.'
             )
-        distances = (gather_cells(coarse, cells).float() - fine).square().sum(dim=-1)
+        distances = (seen.cells.gather(coarse).float() - fine).square().sum(dim=-1)
         return distances.sum() / max(distances.numel(), 1)
 
     def extra_repr(self) -> str:
-        return f'loss_weight={self.loss_weight}'
+        """Return the options, for printing the module."""
+        return f'loss_weight={self.share}'

@@ -1,31 +1,34 @@
+"""A neck that puts fine vectors in place of coarse ones."""
+
 import torch
 from torch import nn
 
-from mmdcn.models.patches.cells import Cells
-from mmdcn.models.patches.extractor import replace_cells
 from mmdcn.registry import MODELS
+from mmdcn.structures import Cells
 
 
 @MODELS.register_module()
 class SwapRefine(nn.Module):
     """Puts the fine vectors in place of the coarse ones, f_r (eqs. 7, 8)."""
 
+    takes_vectors = True
+    takes_budgets = True
+
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor, cells: Cells) -> torch.Tensor:
         """Refine the coarse map at the chosen cells and nowhere else.
 
         Args:
             coarse: (N, D, s1, s2).
-            fine: (N, k, D), or (P, D) of packed cells.
-            cells: (N, k) int64, flat row-major, or P packed ones.
+            fine: (P, D).
+            cells: The P chosen cells.
 
         Returns:
             Tensor: (N, D, s1, s2).
 
         Raises:
-            ValueError: A patch gave a map in place of one vector, or the towers' channels
-                differ.
+            ValueError: A patch gave a map instead of one vector, or the towers' channels differ.
         """
-        if fine.dim() > 3:
+        if fine.dim() > 2:
             raise ValueError(
                 f'SwapRefine needs one fine vector a patch, but the fine tower leaves a '
                 f'{fine.size(-2)}×{fine.size(-1)} map of each: give the DCNClassifier a fine_neck '
@@ -37,4 +40,4 @@ class SwapRefine(nn.Module):
                 f'{coarse.size(1)} and the fine tower {fine.size(-1)}: change one of them, or give '
                 'the DCNClassifier a fine_neck such as LinearNeck.'
             )
-        return replace_cells(coarse, cells, fine)
+        return cells.replace(coarse, fine)

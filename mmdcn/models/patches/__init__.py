@@ -1,4 +1,6 @@
-from .extractor import PatchExtractor
-from .geometry import Geometry, receptive_field
+"""Patches: which pixels belong to which cell."""
 
-__all__ = ['Geometry', 'PatchExtractor', 'receptive_field']
+from .geometry import Geometry, receptive_field
+from .grid import PatchGrid
+
+__all__ = ['Geometry', 'PatchGrid', 'receptive_field']

@@ -1,6 +1,6 @@
-"""Which pixels a cell of a feature map sees."""
+"""The pixels that a cell of a feature map sees."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -10,11 +10,11 @@ Pair = tuple[int, int]
 _WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
-def to_pair(value, kind: type | tuple[type, ...] = int) -> Pair:
-    """``3`` -> ``(3, 3)``; a pair of (vertical, horizontal) stays as it is.
+def to_pair(value: Any, kind: type | tuple[type, ...] = int) -> tuple[Any, Any]:
+    """Turn one number into a pair, ``3`` -> ``(3, 3)``, and keep (vertical, horizontal) as it is.
 
     Raises:
-        ValueError: Neither a number of that kind nor a pair of them.
+        ValueError: ``value`` is neither a number of that kind nor a pair of them.
     """
     pair = (value, value) if isinstance(value, kind) else value
     if (
@@ -26,18 +26,18 @@ def to_pair(value, kind: type | tuple[type, ...] = int) -> Pair:
         raise ValueError(
             f'A length in pixels or cells is one {name} or (vertical, horizontal), got {value!r}.'
         )
-    return tuple(pair)
+    return pair[0], pair[1]
 
 
 class Geometry(NamedTuple):
-    """Cell (i, j) sees the ``size`` pixels from ``stride * (i, j) + offset`` on.
+    """Receptive fields: cell (i, j) sees ``size`` pixels from ``stride * (i, j) + offset`` on.
 
     All pairs are (vertical, horizontal), in pixels.
 
     Attributes:
         size: Height and width of the receptive field.
         stride: Pixels between neighbouring cells.
-        offset: Top left pixel of cell (0, 0); negative where the stack pads.
+        offset: Top left pixel of cell (0, 0); negative if the stack pads.
     """
 
     size: Pair
@@ -45,17 +45,20 @@ class Geometry(NamedTuple):
     offset: Pair
 
     def grid(self, image_size: Pair) -> Pair:
-        """Cells that an image of (height, width) pixels has, padding counted in."""
-        return tuple(
-            (length - 2 * offset - size) // stride + 1
-            for length, size, stride, offset in zip(image_size, self.size, self.stride, self.offset)
+        """Return the rows and columns of cells of a (height, width) image, with its padding."""
+        rows, columns = (
+            (image_size[axis] - 2 * self.offset[axis] - self.size[axis]) // self.stride[axis] + 1
+            for axis in (0, 1)
         )
+        return rows, columns
 
     def check_covers(self, images: torch.Tensor, tower: nn.Module) -> None:
-        """Raise a ``ValueError`` where (N, C, H, W) images leave ``tower`` not one cell."""
+        """Raise a ``ValueError`` if (N, C, H, W) images are too small for one cell of ``tower``."""
         height, width = images.shape[-2:]
         if min(self.grid((height, width))) < 1:
-            least = '×'.join(str(size + 2 * offset) for size, offset in zip(self.size, self.offset))
+            least = '×'.join(
+                str(size + 2 * offset) for size, offset in zip(self.size, self.offset, strict=True)
+            )
             raise ValueError(
                 f'{type(tower).__name__} needs an input of at least {least} pixels, got '
                 f'{height}×{width}: enlarge the image (or the patch) or choose a tower with a '
@@ -66,9 +69,9 @@ class Geometry(NamedTuple):
 def receptive_field(stack: nn.Module) -> Geometry:
     """Derive the geometry of a chain of convolutions and poolings.
 
-    Layers count in the order in which they are registered; layers that look at one pixel
-    at a time (norms, activations, dropout) change nothing. Only chains are understood: in a
-    residual network the order of registration is not a chain.
+    The layers are taken in the order in which they are registered. Layers that look at one pixel
+    at a time (norms, activations, dropout) change nothing. This works for chains only: a residual
+    network is not a chain.
 
     Args:
         stack: A module whose ``Conv2d``, ``MaxPool2d`` and ``AvgPool2d`` run one after
@@ -81,7 +84,7 @@ def receptive_field(stack: nn.Module) -> Geometry:
         ValueError: A layer pads by a rule (``'same'``) or rounds up (``ceil_mode``), so that
             the geometry depends on the image.
     """
-    size, stride, offset = (1, 1), (1, 1), (0, 0)
+    size, stride, offset = [1, 1], [1, 1], [0, 0]
     for name, layer in stack.named_modules():
         if not isinstance(layer, _WINDOWED):
             continue
@@ -93,7 +96,8 @@ def receptive_field(stack: nn.Module) -> Geometry:
         kernel, step, padding, dilation = map(
             to_pair, (layer.kernel_size, layer.stride, layer.padding, getattr(layer, 'dilation', 1))
         )
-        size = tuple(s + (k - 1) * d * j for s, k, d, j in zip(size, kernel, dilation, stride))
-        offset = tuple(o - p * j for o, p, j in zip(offset, padding, stride))
-        stride = tuple(j * s for j, s in zip(stride, step))
-    return Geometry(size, stride, offset)
+        for axis in (0, 1):
+            size[axis] += (kernel[axis] - 1) * dilation[axis] * stride[axis]
+            offset[axis] -= padding[axis] * stride[axis]
+            stride[axis] *= step[axis]
+    return Geometry(to_pair(size), to_pair(stride), to_pair(offset))

@@ -1,15 +1,18 @@
+"""Saliency from the strength of coarse vectors."""
+
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
+from mmdcn.structures import Measured
 
-from .measured import Measured
+from .base import BaseSaliency
 
 
 @MODELS.register_module()
-class ActivationNorm(nn.Module):
-    """How strongly the coarse tower responds: the L2 norm of each coarse vector."""
+class ActivationNorm(BaseSaliency):
+    """Measures how strongly the coarse tower responds: the L2 norm of each coarse vector."""
 
     def forward(
         self, coarse: torch.Tensor, head: nn.Module, data_samples: list[DataSample] | None = None

@@ -1,42 +1,40 @@
-import torch
-from torch import nn
+"""The saliency of the paper."""
 
+from typing import Any
+
+import torch
+
+from mmdcn.models.contracts import HasEntropy, KnowsEntropyGradient
+from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
 from mmdcn.registry import MODELS
+from mmdcn.structures import Measured
 
 from .head_reading import HeadReading
-from .measured import Measured
 
 
 @MODELS.register_module()
 class EntropyGradient(HeadReading):
-    """How much the output's entropy moves with each coarse vector (eqs. 2, 3).
+    """Measures how much the output's entropy changes with each coarse vector (eqs. 2, 3).
 
-    Where the head knows it in closed form, ``entropy_and_gradient_norm(feats) -> (N,),
-    (N, s1, s2)`` or None, no graph is built; elsewhere ``entropy(feats) -> (N,)`` is
-    differentiated.
+    If the head knows the gradient's norm in closed form, no graph is built. Otherwise, autograd
+    differentiates its entropy.
 
     Args:
         head: As in :class:`HeadReading`.
     """
 
-    question = 'entropy'
+    gives_entropy = True
+    asks = HasEntropy
     known_by = 'GlobalMaxPoolHead'
+    why_alike = (
+        'its entropy has the same gradient in every cell, as under a global average '
+        '(§4.2.2) or with a single class. Use ClassActivation, or a head such as GlobalMaxPoolHead.'
+    )
 
-    def ask(self, head: nn.Module, feats: torch.Tensor) -> Measured:
-        """The gradient's norm in each cell, and the entropy."""
-        closed_form = getattr(head, 'entropy_and_gradient_norm', lambda feats: None)
-        entropy, norm = closed_form(feats) or entropy_and_gradient_norm_by_autograd(head, feats)
+    def ask(self, head: Any, feats: torch.Tensor) -> Measured:
+        """Measure the gradient's norm in each cell, and the entropy."""
+        if isinstance(head, KnowsEntropyGradient):
+            entropy, norm = head.entropy_and_gradient_norm(feats)
+        else:
+            entropy, norm = entropy_and_gradient_norm_by_autograd(head, feats)
         return Measured(norm, entropy)
-
-
-def entropy_and_gradient_norm_by_autograd(
-    head: nn.Module, feats: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """``head.entropy(feats)``, (N,), and the norm of its gradient in each cell, (N, s1, s2)."""
-    with torch.inference_mode(False), torch.enable_grad():
-        if feats.is_inference():  # autograd refuses these; a copy made here is none
-            feats = feats.clone()
-        feats = feats.detach().requires_grad_()
-        entropy = head.entropy(feats)
-        (gradient,) = torch.autograd.grad(entropy.sum(), feats)
-        return entropy.detach(), torch.linalg.vector_norm(gradient, dim=1)

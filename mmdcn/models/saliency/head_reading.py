@@ -1,33 +1,40 @@
+"""Saliencies that ask a head about the coarse map."""
+
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
+from mmdcn.structures import Measured
 
-from .measured import Measured
+from .base import BaseSaliency
+
+TRIAL_CELLS = 16  # height and width of the trial map for a head; larger than any head's window
 
 
-class HeadReading(BaseModule):
-    """A measure that asks a head about the coarse map.
+class HeadReading(BaseSaliency):
+    """Base class of saliencies that ask a head about the coarse map.
 
-    The head runs on the detached coarse map in evaluation mode, so images of a batch don't
-    touch each other, no running statistic moves and no weight receives a gradient. The
-    pass is in float32 at least, also under autocast.
+    The head runs on the detached coarse map in evaluation mode. So images of a batch do not
+    influence each other, running statistics do not change, and weights get no gradient. The pass
+    runs in float32 or float64, also under autocast.
 
     Args:
-        head: A head for the coarse map, config or module, where the DCN's own reads fine
-            features only (§4.2.2). It comes trained, by ``init_cfg``, and is not trained here.
+        head: A head for the coarse map, config or module. It is needed if the DCN's own head reads
+            fine features only (§4.2.2). Its ``init_cfg`` loads trained weights; it is not trained
+            here.
     """
 
-    question: str  # the head's method
-    known_by: str  # a head that has it
+    asks: type = nn.Module  # the contract that the head must keep
+    known_by = ''  # heads that keep it, for the error message
+    why_alike = 'it says the same of all cells, so choose another saliency.'
 
-    def __init__(self, *, head: dict | nn.Module | None = None):
+    def __init__(self, *, head: dict | nn.Module | None = None) -> None:
         super().__init__()
         self.head = MODELS.build(head) if isinstance(head, dict) else head
         if self.head is not None:
@@ -40,21 +47,13 @@ class HeadReading(BaseModule):
 
         Args:
             coarse: (N, D, s1, s2).
-            head: The DCN's head; the one given at construction goes first.
+            head: The DCN's head. A head given at construction is used instead.
             data_samples: Not read.
 
         Returns:
-            Measured: The map and, from a measure that works it out, the entropy.
-
-        Raises:
-            TypeError: The head lacks the method that the measure asks.
+            Measured: The map and, if it is computed, the entropy.
         """
         head = head if self.head is None else self.head
-        if not hasattr(head, self.question):
-            raise TypeError(
-                f'{type(self).__name__} needs a head with {self.question}(feats), '
-                f'which {type(head).__name__} lacks: use {self.known_by} or add it.'
-            )
         feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
         with (
             evaluation_mode(head),
@@ -64,13 +63,42 @@ class HeadReading(BaseModule):
             return self.ask(head, feats)
 
     @abstractmethod
-    def ask(self, head: nn.Module, feats: torch.Tensor) -> Measured:
+    def ask(self, head: Any, feats: torch.Tensor) -> Measured:
         """Measure (N, D, s1, s2) features, without gradients."""
+
+    def check(self, head: nn.Module) -> None:
+        """Check that the head can answer, by asking it about a random map.
+
+        Args:
+            head: The DCN's head. A head given at construction is used instead.
+
+        Raises:
+            ValueError: It cannot answer, or it gives all cells the same value.
+        """
+        head = head if self.head is None else self.head
+        if not isinstance(head, self.asks):
+            raise ValueError(
+                f'{type(self).__name__} needs a head that keeps the contract '
+                f'{self.asks.__name__} of mmdcn.models.contracts, which {type(head).__name__} '
+                f'does not: use {self.known_by}.'
+            )
+        channels = getattr(head, 'in_channels', None)
+        weight = next(head.parameters(), None)
+        if not isinstance(channels, int) or weight is None or weight.is_meta:
+            return
+        generator = torch.Generator().manual_seed(0)
+        feats = torch.rand(1, channels, TRIAL_CELLS, TRIAL_CELLS, generator=generator)
+        saliency = self(feats.to(weight), head).saliency
+        if torch.allclose(saliency, saliency[:, :1, :1], rtol=1e-4, atol=0):
+            raise ValueError(
+                f'{type(self).__name__} cannot tell the cells apart with this '
+                f'{type(head).__name__}: {self.why_alike}'
+            )
 
 
 @contextmanager
 def evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode and give each submodule its own mode back."""
+    """Put a module in evaluation mode, and restore the mode of each submodule at the end."""
     training = [part for part in module.modules() if part.training]
     for part in training:
         part.training = False

@@ -1,27 +1,31 @@
-import torch
-from torch import nn
+"""The saliency of soft attention."""
 
+from typing import Any
+
+import torch
+
+from mmdcn.models.contracts import HasCertainty
 from mmdcn.registry import MODELS
+from mmdcn.structures import Measured
 
 from .head_reading import HeadReading
-from .measured import Measured
 
 
 @MODELS.register_module()
 class InverseEntropy(HeadReading):
-    """How sure the coarse model is at each cell, without a backward pass.
+    """Measures how certain the coarse prediction is at each cell (eq. 13), without a backward pass.
 
-    What soft attention weighs by (eq. 13), taken to choose patches. The gradient of the entropy
-    (eqs. 2, 3) passes each cell's softmax, which lets nothing through where the cell is sure; with
-    towers trained on well-centred images alone that is where the number is.
+    Soft attention weights cells by this measure; here it chooses patches. The gradient of the
+    entropy (eqs. 2, 3) vanishes in the softmax of a cell that is certain. If the towers were
+    trained on well-centred images only, the certain cells are those that show the number.
 
     Args:
         head: As in :class:`HeadReading`.
     """
 
-    question = 'certainty'
+    asks = HasCertainty
     known_by = 'SequenceHead'
 
-    def ask(self, head: nn.Module, feats: torch.Tensor) -> Measured:
-        """The head's ``certainty(feats) -> (N, s1, s2)``."""
+    def ask(self, head: Any, feats: torch.Tensor) -> Measured:
+        """Measure the certainty in each cell."""
         return Measured(head.certainty(feats))

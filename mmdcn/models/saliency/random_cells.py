@@ -1,18 +1,23 @@
+"""Random saliency, for comparison."""
+
 import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
 from mmdcn.registry import MODELS
+from mmdcn.structures import Measured
 
-from .measured import Measured
+from .base import BaseSaliency
 
 
 @MODELS.register_module()
-class RandomCells(nn.Module):
-    """Uniformly random cells, other ones for each image: what any measure must beat.
+class RandomCells(BaseSaliency):
+    """Gives each image uniformly random cells: the baseline that any saliency must beat.
 
-    Drawn from torch's global generator, so ``torch.manual_seed`` repeats them.
+    The cells come from torch's global generator, so ``torch.manual_seed`` repeats them.
     """
+
+    draws = True
 
     def forward(
         self, coarse: torch.Tensor, head: nn.Module, data_samples: list[DataSample] | None = None

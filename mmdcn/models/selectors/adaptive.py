@@ -1,60 +1,57 @@
-"""Budgets that depend on the image."""
+"""Selectors whose number of patches depends on the image."""
 
 import math
 from abc import ABC, abstractmethod
 
 import torch
 
-from mmdcn.models.patches.cells import PackedCells, pack
 from mmdcn.registry import MODELS
+from mmdcn.structures import Cells, Measured
 
 from .top_k import TopKSelector
 
 
 class AdaptiveSelector(TopKSelector, ABC):
-    """Chooses the cells of highest saliency, of each image as many as its budget allows."""
+    """Base class of selectors that choose the most salient cells within each image's budget."""
 
-    def forward(self, saliency: torch.Tensor, entropy: torch.Tensor | None = None) -> PackedCells:
-        """Choose cells.
+    adaptive = True
 
-        Args:
-            saliency: (N, s1, s2), ≥ 0.
-            entropy: (N,), of the coarse prediction in nats, where the saliency hands it along.
-
-        Returns:
-            PackedCells: Of each image its most salient ones, those first.
-        """
-        ranked = super().forward(saliency)  # (N, k)
-        return pack(ranked, self.budgets(saliency, entropy).clamp(max=ranked.size(1)))
+    def forward(self, measured: Measured) -> Cells:
+        """Choose the most salient cells of each image's saliency map, (N, s1, s2)."""
+        ranked = self.rank(measured.saliency)  # (N, k)
+        budgets = self.budgets(measured).clamp(max=ranked.size(1))
+        return Cells.budgeted(ranked, budgets, measured.grid)
 
     @abstractmethod
-    def budgets(self, saliency: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
-        """Patches of each image, (N,) int64; more than k count as k."""
+    def budgets(self, measured: Measured) -> torch.Tensor:
+        """Return the number of patches of each image, (N,) int64; more than k count as k."""
 
 
 @MODELS.register_module()
 class EntropySelector(AdaptiveSelector):
-    """Looks again where the coarse prediction is uncertain.
+    """Gives patches to images whose coarse prediction is uncertain.
 
     An image whose coarse entropy is at most ``threshold`` gets no patch and keeps its coarse
-    answer. From there on the budget grows with the logarithm of the entropy, rounded up, and
-    reaches k at ``full_threshold``; without one, all others get k.
+    answer. Above it, the budget grows with the logarithm of the entropy, rounded up, and reaches k
+    at ``full_threshold``. Without ``full_threshold``, all other images get k patches.
 
-    In training a patch that is the only one of its batch is left out: a batch norm can't train
-    on a single vector.
+    In training, a batch with a single patch drops it, because batch norm cannot train on a single
+    vector.
 
     Args:
-        k: Patches an image at most.
-        threshold: Entropy in nats.
-        full_threshold: Entropy in nats.
+        k: The largest number of patches per image.
+        threshold: Entropy in nats up to which an image gets no patch.
+        full_threshold: Entropy in nats from which on an image gets k patches.
 
     Raises:
         TypeError: ``k`` is not an integer.
-        ValueError: ``k`` or ``threshold`` is negative, or ``full_threshold`` not above a
-            ``threshold`` above 0.
+        ValueError: ``k`` or ``threshold`` is negative, or not 0 < ``threshold`` <
+            ``full_threshold`` where the latter is given.
     """
 
-    def __init__(self, *, k: int, threshold: float, full_threshold: float | None = None):
+    needs_entropy = True
+
+    def __init__(self, *, k: int, threshold: float, full_threshold: float | None = None) -> None:
         super().__init__(k=k)
         if threshold < 0:
             raise ValueError(
@@ -70,52 +67,53 @@ class EntropySelector(AdaptiveSelector):
         self.threshold = threshold
         self.full_threshold = full_threshold
 
-    def forward(self, saliency: torch.Tensor, entropy: torch.Tensor | None = None) -> PackedCells:
-        image, cell, budgets = super().forward(saliency, entropy)
-        if self.training and len(cell) == 1:
-            return PackedCells(image[:0], cell[:0], [0] * len(budgets))
-        return PackedCells(image, cell, budgets)
-
-    def budgets(self, saliency: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
-        """Patches of each image, (N,) int64.
+    def forward(self, measured: Measured) -> Cells:
+        """Choose cells.
 
         Raises:
-            TypeError: The saliency hands no entropy along.
+            ValueError: The saliency gives no entropy.
         """
+        cells = super().forward(measured)
+        return cells.none() if self.training and len(cells) == 1 else cells
+
+    def budgets(self, measured: Measured) -> torch.Tensor:
+        """Return the number of patches of each image, (N,) int64."""
+        entropy = measured.entropy
         if entropy is None:
-            raise TypeError(
+            raise ValueError(
                 'EntropySelector needs the entropy of the coarse prediction, which the '
-                'saliency does not work out: use EntropyGradient.'
+                'saliency does not compute: use EntropyGradient.'
             )
         if self.full_threshold is None:
             return self.k * (entropy > self.threshold).long()
-        # Rounding can leave a sure prediction an entropy just below 0.
+        # Rounding can make the entropy of a certain prediction slightly negative.
         grown = (entropy.clamp(min=0) / self.threshold).log() / math.log(
             self.full_threshold / self.threshold
         )
         return (self.k * grown.clamp(0, 1)).ceil().long()
 
     def extra_repr(self) -> str:
+        """Return the options, for printing the module."""
         return f'k={self.k}, threshold={self.threshold}, full_threshold={self.full_threshold}'
 
 
 @MODELS.register_module()
 class MassSelector(AdaptiveSelector):
-    """Looks at as many cells as hold a share of the image's saliency.
+    """Chooses as many cells as are needed to hold a given share of the image's saliency.
 
-    The most salient cells are taken until their summed saliency is the given share of the sum
-    over all cells, one at least.
+    The most salient cells are taken until their summed saliency reaches this share of the sum over
+    all cells. Each image gets at least one.
 
     Args:
-        k: Patches an image at most.
-        share: Of the saliency, within (0, 1].
+        k: The largest number of patches per image.
+        share: Share of the saliency, within (0, 1].
 
     Raises:
         TypeError: ``k`` is not an integer.
         ValueError: ``k`` is less than 1 or ``share`` is out of range.
     """
 
-    def __init__(self, *, k: int, share: float):
+    def __init__(self, *, k: int, share: float) -> None:
         super().__init__(k=k)
         if k == 0:
             raise ValueError(
@@ -129,12 +127,13 @@ class MassSelector(AdaptiveSelector):
             )
         self.share = share
 
-    def budgets(self, saliency: torch.Tensor, entropy: torch.Tensor | None) -> torch.Tensor:
-        """Patches of each image, (N,) int64."""
-        flat = saliency.flatten(1)
+    def budgets(self, measured: Measured) -> torch.Tensor:
+        """Return the number of patches of each image, (N,) int64."""
+        flat = measured.saliency.flatten(1)
         wanted = self.share * flat.sum(dim=1, keepdim=True)
         held = flat.topk(min(self.k, flat.size(1)), dim=1).values.cumsum(dim=1)
         return 1 + (held[:, :-1] < wanted).sum(dim=1)
 
     def extra_repr(self) -> str:
+        """Return the options, for printing the module."""
         return f'k={self.k}, share={self.share}'

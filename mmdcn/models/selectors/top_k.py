@@ -1,3 +1,5 @@
+"""A selector with the same number of patches for all images."""
+
 import logging
 
 import torch
@@ -5,6 +7,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from mmdcn.registry import MODELS
+from mmdcn.structures import Cells, Measured
 
 
 @MODELS.register_module()
@@ -12,15 +15,18 @@ class TopKSelector(nn.Module):
     """Chooses the k cells of highest saliency, I^s (§2.1).
 
     Args:
-        k: Patches an image. 0 leaves the coarse model; where there are fewer than k cells, all
-            are taken, which the log says once.
+        k: Patches per image. 0 leaves the coarse model. If a map has fewer than k cells, all are
+            taken, and the log says so once.
 
     Raises:
         TypeError: ``k`` is not an integer.
         ValueError: ``k`` is negative.
     """
 
-    def __init__(self, *, k: int):
+    adaptive = False
+    needs_entropy = False
+
+    def __init__(self, *, k: int) -> None:
         super().__init__()
         name = type(self).__name__
         if not isinstance(k, int) or isinstance(k, bool):
@@ -36,8 +42,12 @@ class TopKSelector(nn.Module):
         self.k = k
         self._said_all = False
 
-    def forward(self, saliency: torch.Tensor, entropy: torch.Tensor | None = None) -> torch.Tensor:
-        """(N, s1, s2) -> flat row-major cells (N, k) int64, highest saliency first."""
+    def forward(self, measured: Measured) -> Cells:
+        """Choose cells of the saliency map (N, s1, s2), highest saliency first."""
+        return Cells.fixed(self.rank(measured.saliency), measured.grid)
+
+    def rank(self, saliency: torch.Tensor) -> torch.Tensor:
+        """Return the k most salient cells first: (N, s1, s2) -> flat row-major (N, k) int64."""
         flat = saliency.flatten(1)
         if not (torch.compiler.is_compiling() or self._said_all) and self.k > flat.size(1):
             print_log(
@@ -49,5 +59,10 @@ class TopKSelector(nn.Module):
             self._said_all = True
         return flat.topk(torch.sym_min(self.k, flat.size(1)), dim=1).indices
 
+    def with_budget(self, k: int) -> 'TopKSelector':
+        """Return a selector that gives each image k patches."""
+        return TopKSelector(k=k)
+
     def extra_repr(self) -> str:
+        """Return the options, for printing the module."""
         return f'k={self.k}'

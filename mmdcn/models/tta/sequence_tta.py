@@ -1,3 +1,5 @@
+"""Test-time augmentation for images of numbers."""
+
 from collections.abc import Sequence
 
 import torch
@@ -12,12 +14,12 @@ from mmdcn.registry import MODELS
 class AverageSequenceTTA(BaseTTAModel):
     """Averages the distributions of several views of an image, such as scales (§4.2.3).
 
-    The most probable number is found after averaging. Wraps a classifier whose head is a
-    ``SequenceHead``.
+    The most probable number is found after averaging. This class wraps a classifier whose head is
+    a ``SequenceHead``.
     """
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[DataSample]]) -> list[DataSample]:
-        """One list of data samples an image, one data sample a view -> one an image."""
+        """Merge the data samples of all views of each image into one data sample per image."""
         length, digits = (
             torch.stack(
                 [

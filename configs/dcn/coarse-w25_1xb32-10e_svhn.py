@@ -1,0 +1,12 @@
+_base_ = [
+    '../_base_/models/svhn_coarse.py',
+    '../_base_/datasets/svhn.py',
+    '../_base_/schedules/svhn_small_10e.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    backbone=dict(width=0.25, dropout=(0., 0.2)), head=dict(in_channels=256))
+train_dataloader = dict(batch_size=32)
+default_hooks = dict(checkpoint=dict(save_best='accuracy/sequence'))
+work_dir = f'work_dirs/coarse-w25_1xb32-10e_{_base_.root_name}'

@@ -1,3 +1,0 @@
-_base_ = ['./dcn-k6-w25_street-numbers.py', '../_base_/tta/3_scales.py']
-
-model = dict(selector=dict(k=3))  # at each scale

@@ -1,1 +1,0 @@
-_base_ = ['./fine-w25_1xb32-5e_street-numbers.py', '../_base_/tta/3_scales.py']

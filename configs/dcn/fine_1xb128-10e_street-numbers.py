@@ -1,8 +1,0 @@
-_base_ = [
-    '../_base_/models/svhn_fine.py',
-    '../_base_/datasets/street_numbers.py',
-    '../_base_/schedules/svhn_10e.py',
-    '../_base_/default_runtime.py',
-]
-
-default_hooks = dict(checkpoint=dict(save_best='accuracy/sequence'))

@@ -1,1 +1,0 @@
-_base_ = ['./soft-attention_svhn.py', '../_base_/tta/3_scales.py']

@@ -1,1 +1,0 @@
-_base_ = ['./soft-attention-w25_street-numbers.py', '../_base_/tta/3_scales.py']

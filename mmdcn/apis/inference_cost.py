@@ -1,0 +1,66 @@
+"""The cost of each image of a prediction."""
+
+import torch
+from mmengine.model import BaseModel
+from mmpretrain.structures import DataSample
+
+from mmdcn.analysis.cost import counting, is_adaptive, multiplications_by_part
+
+
+class InferenceCost:
+    """Predicts and counts the multiplications of each image.
+
+    Images with the same shape and the same number of patches cost the same. So each cost is counted
+    once, on a real pass.
+
+    Args:
+        model: A classifier in evaluation mode.
+    """
+
+    def __init__(self, model: BaseModel) -> None:
+        self.model = model
+        self._known: dict[tuple[int, ...], dict[str, int]] = {}
+
+    def predict(self, images: torch.Tensor, samples: list[DataSample]) -> list[DataSample]:
+        """Predict images of one size and give each sample its ``cost``.
+
+        Args:
+            images: (N, C, H, W), preprocessed.
+            samples: The N data samples.
+
+        Returns:
+            list: Predictions. A ``cost`` has ``parts``, by name, and their ``total``.
+        """
+        samples, costs = self._predict(images, samples)
+        for sample, parts in zip(samples, costs, strict=True):
+            cost = dict(parts=dict(parts), total=sum(parts.values()))
+            sample.set_field(cost, 'cost', field_type='metainfo')
+        return samples
+
+    def _predict(
+        self, images: torch.Tensor, samples: list[DataSample]
+    ) -> tuple[list[DataSample], list[dict[str, int]]]:
+        if is_adaptive(self.model):
+            samples = self.model(images, samples, mode='predict')
+            budgets = [len(sample.cells) for sample in samples]
+            return samples, [self._with_budget(*pair) for pair in zip(images, budgets, strict=True)]
+        shape = tuple(images.shape[1:])
+        if shape in self._known:
+            samples = self.model(images, samples, mode='predict')
+        else:
+            with counting(self.model) as parts:
+                samples = self.model(images, samples, mode='predict')
+            self._known[shape] = {part: of_all // len(images) for part, of_all in parts.items()}
+        return samples, [self._known[shape]] * len(images)
+
+    def _with_budget(self, image: torch.Tensor, patches: int) -> dict[str, int]:
+        """Return the cost of an image that gets this number of patches."""
+        key = (*image.shape, patches)
+        if key not in self._known:
+            selector = self.model.selector
+            self.model.selector = selector.with_budget(patches)
+            try:
+                self._known[key] = multiplications_by_part(self.model, image.unsqueeze(0))
+            finally:
+                self.model.selector = selector
+        return self._known[key]

@@ -1,3 +1,0 @@
-from .cpu_amp import CPUAmpOptimWrapper
-
-__all__ = ['CPUAmpOptimWrapper']

@@ -1,0 +1,21 @@
+"""Data structures that the parts of a model exchange."""
+
+from .boxes import overlap_areas, patch_hit
+from .cells import Cells
+from .feature_map import last_map
+from .glance import Glance, Measured
+from .view import PixelView, View, shrink
+from .windows import Windows
+
+__all__ = [
+    'Cells',
+    'Glance',
+    'Measured',
+    'PixelView',
+    'View',
+    'Windows',
+    'last_map',
+    'overlap_areas',
+    'patch_hit',
+    'shrink',
+]

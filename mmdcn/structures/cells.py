@@ -1,0 +1,137 @@
+"""Cells chosen in feature maps."""
+
+from collections.abc import Sequence
+
+import torch
+
+from .tables import made_once
+
+Size = tuple[int, int]
+
+
+class Cells:
+    """P cells chosen in N maps, in the order of the images.
+
+    Each image has k cells, or as many as its own budget allows. There is no padding for cells that
+    are not chosen: everything computed for the cells has P rows.
+
+    Create them with :meth:`fixed` or :meth:`budgeted`.
+
+    Attributes:
+        index: (P,) int64, flat row-major indices into a map; within an image, the most salient
+            first.
+        grid: (s1, s2), the size of a map.
+        counts: Number of cells of each of the N images; None if each has k.
+        weights: (P,) float, the weight of each cell, or None if all have the same. A cell that was
+            drawn twice appears twice.
+    """
+
+    def __init__(
+        self,
+        index: torch.Tensor,
+        grid: Size,
+        *,
+        shape: Size = (0, 0),
+        image: torch.Tensor | None = None,
+        counts: list[int] | None = None,
+        weights: torch.Tensor | None = None,
+    ) -> None:
+        self.index = index
+        self.grid = grid
+        self.counts = counts
+        self.weights = weights
+        self._shape = shape
+        self._image = image
+
+    @classmethod
+    def fixed(cls, index: torch.Tensor, grid: Size, weights: torch.Tensor | None = None) -> 'Cells':
+        """Take the same number of cells in each image, without waiting for the device.
+
+        Args:
+            index: (N, k) int64, flat row-major indices.
+            grid: (s1, s2), the size of a map.
+            weights: (N, k) float, the weights of the cells; None if all have the same.
+        """
+        flat = None if weights is None else weights.flatten()
+        return cls(index.flatten(), grid, shape=(index.size(0), index.size(1)), weights=flat)
+
+    @classmethod
+    def budgeted(cls, ranked: torch.Tensor, budgets: torch.Tensor, grid: Size) -> 'Cells':
+        """Take the first cells of each image, as many as its budget allows.
+
+        Shapes depend on the budgets, so this waits for the device once.
+
+        Args:
+            ranked: (N, k) int64, flat row-major indices, the most salient first.
+            budgets: (N,) int64, each from 0 to k.
+            grid: (s1, s2), the size of a map.
+        """
+        counts = budgets.tolist()
+        total = sum(counts)
+        image = torch.repeat_interleave(budgets, output_size=total)
+        before = budgets.cumsum(0) - budgets
+        rank = torch.arange(total, device=ranked.device) - before[image]
+        return cls(ranked[image, rank], grid, image=image, counts=counts)
+
+    @property
+    def image(self) -> torch.Tensor:
+        """Index of the image that each cell belongs to, (P,) int64, ascending."""
+        if self._image is None:
+            self._image = _images(self._shape[0], self._shape[1], self.index.device)
+        return self._image
+
+    def __len__(self) -> int:
+        """Return P, the number of cells of all images."""
+        return self.index.size(0)
+
+    def none(self) -> 'Cells':
+        """Return an empty choice of cells for the same images."""
+        first = self.index[:0]
+        weights = None if self.weights is None else self.weights[:0]
+        if self.counts is None:
+            return Cells(first, self.grid, shape=(self._shape[0], 0), weights=weights)
+        counts = [0] * len(self.counts)
+        return Cells(first, self.grid, image=first, counts=counts, weights=weights)
+
+    def group(self, rows: torch.Tensor) -> torch.Tensor:
+        """Group the rows by image: (P, ...) -> (N, k, ...).
+
+        Raises:
+            ValueError: Images have budgets of their own.
+        """
+        if self.counts is not None:
+            raise ValueError(
+                'Images with budgets of their own have no common number of patches k: '
+                'choose TopKSelector, or a part that reads cells one by one, such as SwapRefine.'
+            )
+        return rows.unflatten(0, self._shape)
+
+    def split(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return the rows of each image: (P, ...) -> (N, k, ...), or N tensors (budget, ...)."""
+        return self.group(rows) if self.counts is None else rows.split(self.counts)  # type: ignore[return-value]
+
+    def gather(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """Read the vectors of the cells: (N, D, s1, s2) -> (P, D)."""
+        return feature_map.flatten(2)[self.image, :, self.index]
+
+    def replace(self, feature_map: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
+        """Write vectors into the cells of a copy of a map.
+
+        Args:
+            feature_map: (N, D, s1, s2).
+            vectors: (P, D). No cell may occur twice.
+
+        Returns:
+            Tensor: (N, D, s1, s2).
+        """
+        # Writes cell by cell, so that a channels-last map stays channels last in memory.
+        by_cell = feature_map.flatten(2).transpose(1, 2)  # (N, s1·s2, D)
+        by_cell = by_cell.index_put((self.image, self.index), vectors.to(feature_map.dtype))
+        return by_cell.transpose(1, 2).unflatten(2, feature_map.shape[2:])
+
+
+@made_once
+def _images(number: int, k: int, device: torch.device) -> torch.Tensor:
+    """Return 0, ..., 0, 1, ..., 1, ...: the index of each of ``number`` images, k times."""
+    images = torch.arange(number, device=device)
+    return images.unsqueeze(1).expand(number, k).flatten()

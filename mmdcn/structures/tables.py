@@ -1,0 +1,36 @@
+"""Caches small tensors that depend on sizes alone."""
+
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from typing import Any, TypeVar
+
+import torch
+from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+Made = TypeVar('Made')
+
+MOST_KEPT = 64
+
+
+def made_once(make: Callable[..., Made]) -> Callable[..., Made]:
+    """Cache the results of a function for later calls with the same arguments.
+
+    The results are never inference tensors, so training can use them too. Nothing is kept while
+    torch traces, because the results may then have no values.
+
+    Args:
+        make: The function. Its arguments must be hashable and positional.
+    """
+
+    @lru_cache(maxsize=MOST_KEPT)
+    def kept(*args: Any) -> Made:
+        with torch.inference_mode(False):
+            return make(*args)
+
+    @wraps(make)
+    def get(*args: Any) -> Made:
+        if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
+            return make(*args)
+        return kept(*args)
+
+    return get

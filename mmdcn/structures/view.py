@@ -1,0 +1,127 @@
+"""The interface that gives pixels to a model."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from .tables import made_once
+from .windows import Windows
+
+
+class View(Protocol):
+    """Images in any storage. The pixels that it returns are ready for a tower."""
+
+    def overview(self, scale: float) -> torch.Tensor:
+        """Return the whole images, shrunk: (N, C, ⌊H·scale⌋, ⌊W·scale⌋)."""
+
+    def cut(self, windows: Windows) -> torch.Tensor:
+        """Return the pixels of P windows, (P, C, h, w), with zeros outside of the images."""
+
+
+class PixelView:
+    """Images in memory.
+
+    Args:
+        images: (N, C, H, W) of any type.
+        normalize: Prepares pixels for a tower, (M, C, h, w) -> (M, C, h, w); None if the data
+            preprocessor has done it.
+    """
+
+    def __init__(
+        self, images: torch.Tensor, normalize: Callable[[torch.Tensor], torch.Tensor] | None = None
+    ) -> None:
+        self.images = images
+        self._ready = normalize or (lambda pixels: pixels)
+
+    def overview(self, scale: float) -> torch.Tensor:
+        """Return the whole images, shrunk: (N, C, ⌊H·scale⌋, ⌊W·scale⌋).
+
+        Raises:
+            ValueError: The scale leaves less than one pixel of an image.
+        """
+        return self._ready(shrink(self.images, scale))
+
+    def cut(self, windows: Windows) -> torch.Tensor:
+        """Return the pixels of P windows, (P, C, h, w), with zeros outside of the images."""
+        return self._ready(gather_windows(self.images, windows))
+
+
+def gather_windows(images: torch.Tensor, windows: Windows) -> torch.Tensor:
+    """Cut windows out of images with one gather.
+
+    This copies neither whole images nor all of their windows.
+
+    Args:
+        images: (N, C, H, W), of any type.
+        windows: P windows at any place.
+
+    Returns:
+        Tensor: (P, C, h, w), with the images' type and zeros outside of the images.
+    """
+    (_, channels, height, width), device = images.shape, images.device
+    offsets, down, across = _window_tables(windows.size, channels, height, width, device)
+    top, left = windows.corners.unbind(dim=1)
+    first = windows.image * (channels * height * width) + top * width + left
+    pixels = (first.unsqueeze(1) + offsets).clamp(0, images.numel() - 1)  # (P, C·h·w)
+    rows, columns = top.unsqueeze(1) + down, left.unsqueeze(1) + across  # (P, h) and (P, w)
+    inside = (rows == rows.clamp(0, height - 1)).unsqueeze(2) & (
+        columns == columns.clamp(0, width - 1)
+    ).unsqueeze(1)
+    found = images.reshape(-1).index_select(0, pixels.flatten())
+    # Not a product: what is read in place of pixels outside may be no number.
+    return torch.where(inside.unsqueeze(1), found.view(-1, channels, *windows.size), 0)
+
+
+@made_once
+def _window_tables(
+    size: tuple[int, int], channels: int, height: int, width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Compute what all windows of one size share in images of one size.
+
+    Returns:
+        tuple: The offset in memory of each pixel from the window's first pixel, (C·h·w,), and the
+        rows (h,) and columns (w,) of a window.
+    """
+    down, across = (torch.arange(length, device=device) for length in size)
+    planes = torch.arange(channels, device=device) * (height * width)
+    offsets = planes[:, None, None] + down[:, None] * width + across
+    return offsets.flatten(), down, across
+
+
+def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
+    """Shrink images without aliasing: bilinear, and each pixel averages those that it replaces.
+
+    Args:
+        images: (N, C, H, W), floats or uint8.
+        scale: Share of height and width that remains, within (0, 1].
+
+    Returns:
+        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), of the same type. It is float32 where torch can only
+        shrink floats: on a GPU, and to a height or width of one pixel.
+
+    Raises:
+        ValueError: The scale leaves less than one pixel of an image.
+    """
+    if scale == 1:
+        return images
+    if not torch.compiler.is_compiling():
+        shorter = min(images.shape[-2:])
+        if int(shorter * scale) < 1:
+            raise ValueError(
+                f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing '
+                f'is left at a scale of {scale}: enlarge the image.'
+            )
+        if images.is_cuda or int(shorter * scale) == 1:
+            images = images.float()
+    if images.dtype != torch.uint8:
+        return _resize(images, (scale, scale))
+    # To shrink a uint8 image, torch copies it into four channels. Row by row, the copy is small and
+    # the result is the same.
+    rows = _resize(images.reshape(-1, 1, 1, images.size(3)), (1, scale))
+    return _resize(rows.view(*images.shape[:3], -1), (scale, 1))
+
+
+def _resize(images: torch.Tensor, scales: tuple[float, float]) -> torch.Tensor:
+    return F.interpolate(images, scale_factor=scales, mode='bilinear', antialias=True)

@@ -1,0 +1,33 @@
+"""Write files completely or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | PathLike) -> Iterator[Path]:
+    """Yield a temporary path, whose file replaces ``path`` if the block ends without an error.
+
+    If the block fails, the temporary file is removed, and a file at ``path`` stays as it was. A
+    missing folder is created.
+
+    Args:
+        path: The file to write.
+
+    Yields:
+        Path: The temporary path, beside ``path`` and with the same suffix.
+
+    Raises:
+        OSError: The file cannot be written there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'{path.stem}.{os.getpid()}.unfinished{path.suffix}')
+    try:
+        yield unfinished
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

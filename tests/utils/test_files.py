@@ -1,0 +1,21 @@
+import pytest
+
+from mmdcn.utils.files import replacing
+
+
+def test_a_file_appears_when_it_is_whole_and_folders_are_made(tmp_path):
+    path = tmp_path / 'new' / 'a.json'
+    with replacing(path) as unfinished:
+        unfinished.write_text('half')
+        assert unfinished.suffix == '.json' and not path.exists()
+        unfinished.write_text('whole')
+    assert path.read_text() == 'whole' and list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('before')
+    with pytest.raises(KeyboardInterrupt), replacing(path) as unfinished:
+        unfinished.write_text('half')
+        raise KeyboardInterrupt
+    assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,1 @@
+"""Reproduce the paper's tables and figures: trainings, provenance and tables."""
