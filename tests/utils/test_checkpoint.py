@@ -92,7 +92,7 @@ def test_code_in_a_pickle_is_not_run(tmp_path, save):
 def test_another_kind_of_file_is_refused(tmp_path, content):
     path = tmp_path / 'model.pth'
     path.write_bytes(content)
-    with pytest.raises(ValueError, match='model.pth is .*(no checkpoint|cut or is none)'):
+    with pytest.raises(ValueError, match='model.pth is .*(not a checkpoint|cut or is none)'):
         read_checkpoint(path)
 
 
