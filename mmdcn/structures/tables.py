@@ -2,17 +2,15 @@
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-Made = TypeVar('Made')
-
 MOST_KEPT = 64
 
 
-def made_once(make: Callable[..., Made]) -> Callable[..., Made]:
+def made_once(make: Callable[..., Any]) -> Callable[..., Any]:
     """Cache the results of a function for later calls with the same arguments.
 
     The results are never inference tensors, so training can use them too. Nothing is kept while
@@ -23,12 +21,12 @@ def made_once(make: Callable[..., Made]) -> Callable[..., Made]:
     """
 
     @lru_cache(maxsize=MOST_KEPT)
-    def kept(*args: Any) -> Made:
+    def kept(*args: Any) -> Any:
         with torch.inference_mode(False):
             return make(*args)
 
     @wraps(make)
-    def get(*args: Any) -> Made:
+    def get(*args: Any) -> Any:
         if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
             return make(*args)
         return kept(*args)

@@ -9,8 +9,10 @@ from mmengine.config import Config
 
 from mmdcn.apis import DCNInferencer
 from mmdcn.models import EntropySelector, MassSelector
+from mmdcn.structures import Measured
 
 from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
+from ..apis.inferencers import SLIM_DCN
 from ..conftest import ROOT
 from .running import QUICK, run_tool
 
@@ -73,12 +75,14 @@ def test_adaptive_budgets_are_those_of_the_selectors(app, explorer, image, budge
         if budget == 'ENTROPY'
         else MassSelector(k=options['k'], share=options['share'])
     )
-    budgets = selector.budgets(glance.saliency, glance.entropy).clamp(max=options['k'])
+    budgets = selector.budgets(Measured(glance.saliency, glance.entropy)).clamp(max=options['k'])
     assert answer.patches == budgets.item()
 
 
 def test_numbers_are_read_in_images_of_any_size(app):
-    explorer = app.Explorer(DCNInferencer('dcn-k6-inverse-entropy-w25', pretrained=False))
+    explorer = app.Explorer(
+        DCNInferencer('dcn-k6-inverse-entropy_svhn', pretrained=False, **SLIM_DCN)
+    )
     assert explorer.budgets == [app.FIXED, app.MASS]  # no entropy comes along
     answer = explorer(np.full((90, 250, 3), 99, np.uint8), app.FIXED, **OPTIONS)
     ((number, probability),) = answer.labels.items()

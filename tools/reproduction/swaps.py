@@ -16,6 +16,7 @@ from mmdcn.analysis import count_multiplications
 from mmdcn.apis import get_model
 from mmdcn.engine.launch import check_weights
 from mmdcn.models import DCNClassifier
+from mmdcn.registry import METRICS
 from tools.command_line import existing_file, file_of
 
 
@@ -82,7 +83,7 @@ def compare(
         ValueError: The images have no boxes.
     """
     evaluators = {
-        name: Evaluator([dict(type='mmpretrain.Accuracy'), dict(type='mmdcn.PatchHit')])
+        name: Evaluator([METRICS.build(dict(type=kind)) for kind in ('Accuracy', 'PatchHit')])
         for name in swaps
     }
     patches, without = dict.fromkeys(swaps, 0), {}
