@@ -56,7 +56,7 @@ street-number-images: setup
 
 # A process a CPU, each with one thread: small operators gain nothing from more. A file's tests
 # stay in one process, which makes what they share once.
-PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest tests -n auto --dist loadfile --durations=20
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest tests -n auto --dist loadfile --no-loadscope-reorder --durations=20
 
 lint: setup  ## style, docstrings and types
 	$(PY) -m ruff check .

@@ -25,10 +25,16 @@ INTEGRATION = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> str:
+        return item.path.relative_to(ROOT / 'tests').as_posix()
+
     for item in items:
-        where = item.path.relative_to(ROOT / 'tests').as_posix()
-        if where.startswith(INTEGRATION):
+        if place(item).startswith(INTEGRATION):
             item.add_marker(pytest.mark.integration)
+    # The longest files begin first, so that no process waits at the end for another's.
+    items.sort(
+        key=lambda item: (not place(item).startswith(INTEGRATION), 'tools' not in place(item))
+    )
 
 
 @pytest.fixture(autouse=True)

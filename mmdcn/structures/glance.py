@@ -23,7 +23,7 @@ class Measured(NamedTuple):
     @property
     def grid(self) -> tuple[int, int]:
         """Size of a map, (s1, s2)."""
-        return self.saliency.size(1), self.saliency.size(2)
+        return tuple(self.saliency.shape[1:])  # type: ignore[return-value]
 
 
 class Glance(NamedTuple):

@@ -522,3 +522,12 @@ def test_two_losses_that_give_a_term_of_one_name_are_refused(images):
     dcn = build_dcn(losses=dict(again=dict(type='HintLoss')))
     with pytest.raises(ValueError, match="loss 'again' of this DCN gives hint_distance, loss_hint"):
         dcn.loss(images, labelled(4))
+
+
+@pytest.mark.parametrize('wrong', ['a plain tensor', 'a map a channel'])
+def test_a_saliency_of_another_shape_is_named(images, wrong, monkeypatch):
+    dcn, plain, by_channel = build_dcn(), torch.rand(4, 23, 23), torch.rand(4, 24, 23, 23)
+    given = plain if wrong == 'a plain tensor' else Measured(by_channel)
+    monkeypatch.setattr(dcn.saliency, 'forward', lambda *_: given)
+    with pytest.raises(ValueError, match=r'EntropyGradient must give Measured\(saliency, entropy'):
+        dcn(images)

@@ -108,6 +108,11 @@ class DCNClassifier(BaseClassifier):
         view = self.look(inputs, data_samples)
         coarse = last_map(self.coarse(view.overview(self.coarse_scale)))
         measured = self.saliency(coarse, self.head, data_samples)
+        if getattr(measured, 'grid', None) != tuple(coarse.shape[2:]):
+            raise ValueError(
+                f'{type(self.saliency).__name__} must give Measured(saliency, entropy) with a '
+                'saliency of shape (N, s1, s2), the rows and columns of the coarse map.'
+            )
         cells = self.selector(measured)
         windows = self.grid(cells)
         fine = self.describe(view.cut(windows))
