@@ -15,12 +15,15 @@ INTEGRATION = (
     'apis/test_inferencer_fuzz.py',
     'deployment/',
     'docs/',
+    'engine/test_cpu.py',
     'models/test_any_backbone.py',
     'models/test_compile.py',
     'test_configs.py',
     'test_packaging.py',
     'test_readme.py',
+    'test_registry.py',
     'tools/',
+    'utils/test_safe_globals.py',
 )
 
 

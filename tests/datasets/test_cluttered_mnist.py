@@ -163,6 +163,7 @@ def test_images_are_the_same_for_0_1_and_4_workers(mnist_root, regenerate):
     assert all(changed) if regenerate else not any(changed)
 
 
+@pytest.mark.integration
 def test_images_are_the_same_in_another_process(splits, mnist_root):
     printed = run_python(
         '-c',
