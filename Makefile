@@ -26,7 +26,7 @@ setup: .venv/.complete  ## make .venv with everything that mmdcn needs
 .venv/.complete: $(REQUIREMENTS) pyproject.toml setup.py
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check uv
-	$(PY) -m uv pip install --python $(PY) $(addprefix -r ,$(REQUIREMENTS)) -e .
+	$(PY) -m uv pip install --compile-bytecode --python $(PY) $(addprefix -r ,$(REQUIREMENTS)) -e .
 	touch $@
 
 data: setup  ## put MNIST into data/mnist

@@ -6,8 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.registry import init_default_scope
+from torch.utils.data import _utils
 
 ROOT = Path(__file__).parents[1]
+# The workers of a loader that is collected as part of a cycle are waited for in vain, this many
+# seconds each, before they are stopped.
+_utils.MP_STATUS_CHECK_INTERVAL = 0.1
 os.environ.pop('SVHN_ROOT', None)  # configs read it; tests have images of their own
 
 # What trains, exports, compiles, builds or starts programs; `make check` leaves it out.

@@ -24,6 +24,10 @@ QUICKER = {
         'T_max=20': 'T_max=1',
         'epoch_20.pth': 'epoch_1.pth',
         'scale=(512, 384)': 'scale=(128, 96)',
+        'depth=18': 'depth=18, stem_channels=8, base_channels=8',
+        'in_channels=512': 'in_channels=64',
+        '1, 512, 12, 16': '1, 64, 12, 16',
+        '1_813_561_344': '41_244_672',  # an eighth of the stem's and a 64th of the others'
     }
 }
 

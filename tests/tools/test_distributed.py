@@ -1,5 +1,6 @@
 """Several processes train as one does, whoever starts them."""
 
+import json
 import os
 import re
 import subprocess
@@ -53,6 +54,7 @@ loader = dict(num_workers=0, persistent_workers=False)
 train_dataloader = dict(
     **loader, batch_size={BATCH}, dataset=dict(indices={BATCH * STEPS // 2}))
 val_dataloader = dict(**loader, dataset=dict(indices=16))
+test_dataloader = dict(**loader, dataset=dict(indices=51))
 """
 
 
@@ -138,6 +140,24 @@ def test_torchrun_and_then_slurm_accumulating_give_the_weights_of_one_process(
     rate, half = 6e-3 * BATCH / 128, STEPS // 2
     assert logged(whole, 'lr') == {step: rate for step in range(1, 2 * half + 1)}
     assert logged(work, 'lr') == {step: rate for step in range(1, half + 2 * half + 1)}
+
+
+def test_two_processes_find_what_one_finds_on_a_test_set_that_does_not_divide(whole, tmp_path):
+    found, checkpoint = {}, whole / 'epoch_2.pth'
+    for name, start in (
+        ('one', lambda *words: run_tool('tools/test.py', *words)),
+        ('two', lambda *words: run('bash', 'tools/dist_test.sh', *words[:2], 2, *words[2:])),
+    ):
+        out = tmp_path / f'{name}.json'
+        work = tmp_path / name
+        start(
+            whole.parent / 'config.py',
+            checkpoint,
+            *('--work-dir', work, '--out', out, '--out-item', 'metrics'),
+        )
+        found[name] = json.loads(out.read_text())
+    assert found['one'].keys() == {'accuracy/top1', 'patch_hit/mean'}
+    assert found['two'] == pytest.approx(found['one'], rel=1e-6)
 
 
 def test_mpi_validates_and_saves_average_weights_with_all_processes_statistics(

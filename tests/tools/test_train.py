@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from mmdcn.utils.checkpoint import read_checkpoint
 from mmdcn.utils.safe_globals import register_safe_globals
 
 from ..conftest import ROOT
-from .running import QUICK, TIMEOUT, environment, free_port, logged, python, run_python, run_tool
+from .running import QUICK, TIMEOUT, environment, logged, python, run_python, run_tool
 
 ITERATIONS = 12  # an epoch
 BATCH = 16
@@ -108,58 +107,6 @@ def test_predictions_are_dumped_with_where_the_network_looked(trained, tmp_path)
     assert len(predictions) == 101
     assert predictions[0]['patch_bboxes'].shape == (8, 4)
     assert predictions[0]['saliency'].shape == (23, 23)
-
-
-def test_two_processes_train_and_agree_with_one_on_the_test_set(tmp_path, mnist_root):
-    variables = dict(PORT=free_port(), OMP_NUM_THREADS='1')
-    launched = subprocess.run(
-        [
-            'bash',
-            'tools/dist_train.sh',
-            QUICK,
-            '2',
-            '--work-dir',
-            str(tmp_path),
-            '--auto-scale-lr',
-            *options('train_cfg.max_epochs=1'),
-        ],
-        cwd=ROOT,
-        env=environment(**variables),
-        text=True,
-        capture_output=True,
-        timeout=TIMEOUT,
-    )
-    assert launched.returncode == 0, launched.stderr
-    assert [path.name for path in tmp_path.glob('epoch_*.pth')] == ['epoch_1.pth']
-    assert max(logged(tmp_path, 'loss')) == ITERATIONS // 2  # each process took one half
-
-    checkpoint, found = str(tmp_path / 'epoch_1.pth'), {}
-    for name, command in (
-        ('one', ['python', 'tools/test.py', QUICK, checkpoint]),
-        ('two', ['bash', 'tools/dist_test.sh', QUICK, checkpoint, '2']),
-    ):
-        out = tmp_path / f'{name}.json'
-        tested = subprocess.run(
-            [
-                *command,
-                '--work-dir',
-                str(tmp_path / name),
-                '--out',
-                str(out),
-                '--out-item',
-                'metrics',
-                *options(),
-            ],
-            cwd=ROOT,
-            env=environment(**variables),
-            text=True,
-            capture_output=True,
-            timeout=TIMEOUT,
-        )
-        assert tested.returncode == 0, tested.stderr
-        found[name] = json.loads(out.read_text())
-    assert found['one'].keys() == {'accuracy/top1', 'patch_hit/mean'}
-    assert found['two'] == pytest.approx(found['one'], rel=1e-6)
 
 
 def test_slurm_runs_the_tool_once_a_gpu(tmp_path):

@@ -83,10 +83,10 @@ def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
         for name in ('coarse_1xb128-10e_svhn', 'fine_1xb128-10e_svhn', 'dcn-k6_svhn')
     ]
     large = '1x256x256' if quick else '1x1500x1500'
-    streets = ['1x54x110'] if quick else SVHN_SHAPES
+    streets, batches = (['1x54x110'], [1, 2]) if quick else (SVHN_SHAPES, [1, 8, 64])
     log = folder / 'cost.log'
     for models, shapes, options in (
-        (cluttered, ['1x100x100'], ['--batch-sizes', 1, 8, 64, '--variants', *VARIANTS]),
+        (cluttered, ['1x100x100'], ['--batch-sizes', *batches, '--variants', *VARIANTS]),
         (megapixel, [large], ['--batch-sizes', 1, '--training']),
         (svhn, streets, ['--batch-sizes', 1]),
     ):
