@@ -20,11 +20,15 @@ def registries() -> dict[str, Registry]:
 
 
 def components() -> dict[str, type]:
-    """Name -> class of everything that mmdcn registers itself."""
+    """Name -> class of everything that mmdcn registers itself, not a page that was run."""
     found = {}
     for child in registries().values():
         child.import_from_location()
-        found.update(child.module_dict)
+        found.update(
+            (name, part)
+            for name, part in child.module_dict.items()
+            if part.__module__.startswith('mmdcn.')
+        )
     return found
 
 

@@ -196,7 +196,9 @@ def test_figures_2_and_3_take_the_runs_of_the_table(folder):
         assert path.read_bytes().startswith(b'\x89PNG')
 
 
-def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_root):
+def test_table_2_trains_both_towers_and_tests_its_rows_once(
+    tmp_path, street_numbers_root, monkeypatch
+):
     (tmp_path / 'data').mkdir()
     (tmp_path / 'data' / 'street-numbers').symlink_to(street_numbers_root)
     run_tool(TOOL, 'table2', '--quick', '--width', 'w25', '--seeds', 1, folder=tmp_path)
@@ -211,6 +213,18 @@ def test_table_2_trains_both_towers_and_tests_its_rows(tmp_path, street_numbers_
     for row in result['rows']:
         metrics = json.loads((tested / f'{row["name"]}.json').read_text())
         assert row['errors'] == [pytest.approx(100 - metrics['accuracy/sequence'])]
+
+    monkeypatch.setenv('SVHN_ROOT', 'data/street-numbers')
+    same = ('--cfg-options', 'test_dataloader.dataset.indices=4', 'test_dataloader.num_workers=0')
+    printed = run_tool(
+        'tools/analysis_tools/table2.py', '--width', 'w25', *same, folder=tested.parents[1]
+    )
+    assert 'Sequence error' in printed and 'Epoch(test)' not in printed
+    rows = [line.split() for line in printed.splitlines() if 'scale' in line]
+    paper = '40.6 40.0 40.0 25.2 23.7 23.3 31.4 31.1 30.8 20.0 18.2 16.6 – – – 11.6'
+    assert [row[-2] for row in rows] == paper.split()
+    for row, error in zip(result['rows'], rows, strict=True):
+        assert float(error[-1]) == pytest.approx(row['mean'], abs=0.06)
 
 
 def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_path, mnist_root):

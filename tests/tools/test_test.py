@@ -54,33 +54,6 @@ def test_a_dcn_whose_towers_were_trained_otherwise_is_not_tested(folder):
     assert 'epoch_10.pth is of another model than this SVHNCoarse: ' in printed.splitlines()[-1]
 
 
-def test_table_2_has_its_13_rows_and_3_more_and_tests_each_once(folder):
-    first, again = (run_tool(TABLE, '--width', 'w25', folder=folder) for _ in range(2))
-    table = first[first.index('Sequence error') :].split('\n', 1)[1]
-    assert table == again[again.index('Sequence error') :].split('\n', 1)[1]
-    rows = [line.split() for line in table.splitlines() if 'scale' in line]
-    assert [row[-2] for row in rows] == [
-        '40.6',
-        '40.0',
-        '40.0',
-        '25.2',
-        '23.7',
-        '23.3',
-        '31.4',
-        '31.1',
-        '30.8',
-        '20.0',
-        '18.2',
-        '16.6',
-        '–',
-        '–',
-        '–',
-        '11.6',
-    ]
-    assert all(0 <= float(row[-1]) <= 100 for row in rows)
-    assert 'Epoch(test)' in first and 'Epoch(test)' not in again
-
-
 def test_weights_of_another_model_are_not_tested(tmp_path, mnist_root):
     (weights,) = (ROOT / 'checkpoints').glob('dcn-k8-hint_*.pth')
     config = 'configs/dcn/coarse_1xb128-60e_cluttered-mnist.py'
