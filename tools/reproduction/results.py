@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,7 +64,16 @@ def render(folder: Path, name: str, link: str = '') -> str:
     for stem in sorted(path.stem for path in Path(folder).glob(f'{name}-*.json')):
         if _experiment(stem) == name:
             parts.append(section(read(folder, stem), link))
-    return '\n\n'.join(parts)
+    return '\n\n'.join(_said_once(part for whole in parts for part in whole.split('\n\n')))
+
+
+def _said_once(paragraphs: Iterable[str]) -> Iterator[str]:
+    """Leave out sentences below a table that stood below an earlier one."""
+    seen = set()
+    for paragraph in paragraphs:
+        if not (paragraph.startswith('Test error') and paragraph in seen):
+            yield paragraph
+        seen.add(paragraph)
 
 
 def metafile_results(folder: Path, config: str) -> str:
