@@ -2,9 +2,11 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.dataset import base_dataset
 from mmengine.registry import init_default_scope
 from torch.utils.data import _utils
 
@@ -12,6 +14,8 @@ ROOT = Path(__file__).parents[1]
 # The workers of a loader that is collected as part of a cycle are waited for in vain, this many
 # seconds each, before they are stopped.
 _utils.MP_STATUS_CHECK_INTERVAL = 0.1
+# Each dataset looks for garbage in all that the process holds: a quarter of a second here.
+base_dataset.gc = SimpleNamespace(collect=lambda: 0)
 os.environ.pop('SVHN_ROOT', None)  # configs read it; tests have images of their own
 
 # What trains, exports, compiles, builds or starts programs; `make check` leaves it out.

@@ -11,6 +11,8 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.visualization import Visualizer
 
 from ..conftest import ROOT
 
@@ -56,6 +58,8 @@ def run_tool(tool, *args, folder: Path = ROOT, code: int = 0) -> str:
         patch.chdir(folder)
         patch.setenv('LOCAL_RANK', '0')  # the tools set it, here for the while
         patch.setattr(sys, 'argv', [str(tool), *map(str, args)])
+        for kept in (MMLogger, MessageHub, Visualizer):  # else of another run in the same second
+            patch.setattr(kept, '_instance_dict', type(kept._instance_dict)())
         try:
             runpy.run_path(str(ROOT / tool), run_name='__main__')
         except SystemExit as end:
