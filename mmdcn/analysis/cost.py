@@ -1,10 +1,11 @@
 """Count the multiplications of a model, and measure its time and memory."""
 
 import os
+import re
 import time
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any
@@ -13,13 +14,50 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop_count, sdpa_flop_count
 
 ELSEWHERE = 'elsewhere'  # operators of the model itself, outside of its children
 CHOOSING = ('selector', 'grid')  # parts that usually multiply nothing
 
-# Products with a vector, for which torch has no formula -> position of the matrix argument.
-_VECTOR_PRODUCTS = {torch.ops.aten.mv: 0, torch.ops.aten.addmv: 1, torch.ops.aten.dot: 0}
+
+def _rnn(args: Sequence[Any], out: Any) -> int:
+    """Count a recurrent layer (steps, batch, features): each weight meets each step's vector."""
+    weights = args[1] if isinstance(args[1], (list, tuple)) else args[1:3]
+    matrices = sum(weight.numel() for weight in weights if weight.dim() > 1)
+    return args[0].size(0) * args[0].size(1) * matrices
+
+
+def _attention(args: Sequence[Any], out: Any) -> int:
+    return sdpa_flop_count(*(each.shape for each in args[:3])) // 2
+
+
+def _attention_backward(args: Sequence[Any], out: Any) -> int:
+    return sdpa_backward_flop_count(*(each.shape for each in args[:4])) // 2
+
+
+# What torch has no formula for: operator -> multiplications, from its arguments and its result.
+_MULTIPLICATIONS: dict[str, Callable[[Sequence[Any], Any], int]] = {
+    'aten::mv': lambda args, out: args[0].numel(),
+    'aten::addmv': lambda args, out: args[1].numel(),
+    'aten::dot': lambda args, out: args[0].numel(),
+    'aten::vdot': lambda args, out: args[0].numel(),
+    'aten::_scaled_dot_product_flash_attention_for_cpu': _attention,
+    'aten::_scaled_dot_product_flash_attention_for_cpu_backward': _attention_backward,
+    'aten::_scaled_dot_product_fused_attention_overrideable': _attention,
+    'aten::_scaled_dot_product_fused_attention_overrideable_backward': _attention_backward,
+    'aten::mkldnn_rnn_layer': _rnn,
+    'aten::_cudnn_rnn': _rnn,
+    # The sampling in front of the convolution is interpolation, which counts nowhere.
+    'torchvision::deform_conv2d': lambda args, out: out.numel() * args[1][0].numel(),
+}
+# Names of operators that multiply, and those of them that only weigh or move elements.
+_MULTIPLIES = re.compile(
+    r'attention|transformer|rnn|lstm|gru|convolution|conv\d|conv_|m[mv]$|matmul|linear|linalg'
+    r'|cdist|euclidean|fft|tensordot|(?<!re)solve|inverse|cholesky|matrix|addbmm'
+)
+_WEIGHS = re.compile(
+    r'upsample|vector_norm|_thnn_fused|powsum|cross|diagonal|check_errors|fftshift|fftfreq|reorder'
+)
 
 
 def count_multiplications(model: nn.Module, images: torch.Tensor, **inputs: Any) -> int:
@@ -42,8 +80,9 @@ def multiplications_by_part(
     """Count the multiplications of one real forward pass in evaluation mode, part by part.
 
     Multiplications are counted while torch executes convolutions and matrix products, including the
-    backward pass of a saliency. Biases, batch norm, activations and elementwise products do not
-    count. An ``einsum`` that sums over nothing counts.
+    backward pass of a saliency. Attention and recurrent layers count as the products that they are
+    made of. Biases, batch norm, activations, interpolation and elementwise products do not count.
+    An ``einsum`` that sums over nothing counts.
 
     A part is a direct child of the model. The head of a DCN counts as two parts:
     ``'head on coarse'`` is what its layers (or those of the saliency's own head) compute inside of
@@ -59,6 +98,9 @@ def multiplications_by_part(
         dict: Part -> multiplications for all N images, in the order in which the parts finish. The
         selector, the grid and ``'elsewhere'`` (operators of the model itself) are left out if they
         multiply nothing.
+
+    Raises:
+        ValueError: An operator multiplies, and no formula for it is known.
     """
     model.eval()
     with torch.no_grad(), counting(model) as parts:
@@ -75,7 +117,7 @@ def counting(model: nn.Module) -> Iterator[dict[str, int]]:
     """
     counter = _FlopCounter()
     parts: dict[str, int] = {}
-    with _parts_told(model, counter), _OuterProducts(counter), counter:
+    with _attention_divided(), _parts_told(model, counter), _OuterProducts(counter), counter:
         yield parts
     parts.update(
         (part, flops // 2)
@@ -177,18 +219,36 @@ class _FlopCounter(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        operator = func._overloadpacket
-        if operator not in flop_registry:
+        name = func._schema.name.rstrip('_')  # in place, an operator multiplies as often
+        library, _, short = name.partition('::')
+        operator = getattr(getattr(torch.ops, library), short, None)
+        if operator in flop_registry:
+            out = func(*args, **kwargs)
+            self.add(flop_registry[operator](*args, **kwargs, out_val=out))
+            return out
+        if name not in _MULTIPLICATIONS:
             with self:  # in inference mode, composite operators arrive undivided
                 out = func.decompose(*args, **kwargs)
             if out is not NotImplemented:
                 return out
+            _refuse_unknown(library, short)
         out = func(*args, **kwargs)
-        if operator in flop_registry:
-            self.add(flop_registry[operator](*args, **kwargs, out_val=out))
-        elif operator in _VECTOR_PRODUCTS:
-            self.add(2 * args[_VECTOR_PRODUCTS[operator]].numel())
+        if name in _MULTIPLICATIONS:
+            self.add(2 * _MULTIPLICATIONS[name](args, out))
         return out
+
+
+def _refuse_unknown(library: str, operator: str) -> None:
+    """Raise an error if an operator without a formula may multiply."""
+    if library in ('aten', 'prim', 'prims', 'profiler', 'c10d', 'torchvision') and (
+        not _MULTIPLIES.search(operator) or _WEIGHS.search(operator)
+    ):
+        return
+    raise ValueError(
+        f'The multiplications of the operator {library}::{operator} cannot be counted: no formula '
+        'is known for it. Give one to torch.utils.flop_counter.register_flop_formula, or build '
+        'the layer from convolutions and matrix products.'
+    )
 
 
 class _OuterProducts(TorchFunctionMode):
@@ -207,6 +267,17 @@ class _OuterProducts(TorchFunctionMode):
             if set(inputs) - {','} <= set(output):
                 self.counter.add(2 * out.numel())
         return out
+
+
+@contextmanager
+def _attention_divided() -> Iterator[None]:
+    """Let ``nn.MultiheadAttention`` and its like run as products that have formulas."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 @contextmanager

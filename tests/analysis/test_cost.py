@@ -5,7 +5,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.config import Config
+from mmpretrain.models.utils.attention import scaled_dot_product_attention_pyimpl
 from torch import nn
+from torchvision.ops import DeformConv2d
 
 from mmdcn.analysis import (
     count_multiplications,
@@ -14,6 +16,7 @@ from mmdcn.analysis import (
     peak_memory,
 )
 from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
+from mmdcn.registry import MODELS
 from mmdcn.structures import Cells, Measured
 from mmdcn.utils.build import build_model
 
@@ -148,6 +151,113 @@ def test_a_dense_way_back_costs_as_much_as_the_way_there():
     dcn.head.entropy_and_gradient_norm = partial(entropy_and_gradient_norm_by_autograd, dcn.head)
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['saliency'] == HEAD
+
+
+TOKENS, WIDTH, WIDE = 16 * 16 + 1, 24, 96
+PRODUCTS = 4 * TOKENS * WIDTH**2  # queries, keys, values and the projection
+ATTENTION = 2 * TOKENS**2 * WIDTH  # scores, and the values that they weigh
+MLP = 2 * TOKENS * WIDTH * WIDE
+
+
+@pytest.mark.parametrize('inference', [False, True])
+@pytest.mark.parametrize('fused', [False, True])
+def test_a_vision_transformer_costs_the_hand_worked_figure(fused, inference):
+    vit = MODELS.build(
+        dict(
+            type='mmpretrain.VisionTransformer',
+            arch=dict(embed_dims=WIDTH, num_layers=2, num_heads=3, feedforward_channels=WIDE),
+            img_size=64,
+            patch_size=4,
+            in_channels=1,
+            out_type='featmap',
+        )
+    )
+    if not fused:
+        for layer in vit.layers:
+            layer.attn.scaled_dot_product_attention = scaled_dot_product_attention_pyimpl
+    with torch.inference_mode(inference):
+        found = count_multiplications(vit, torch.rand(1, 1, 64, 64))
+    assert found == 64 * 64 * WIDTH + 2 * (PRODUCTS + ATTENTION + MLP)
+
+
+def test_attention_in_windows_costs_the_hand_worked_figure():
+    swin = MODELS.build(
+        dict(
+            type='mmpretrain.SwinTransformer',
+            arch=dict(embed_dims=WIDTH, depths=[2], num_heads=[3]),
+            out_indices=(0,),
+            window_size=4,
+            in_channels=1,
+        )
+    )
+    tokens, window = 16 * 16, 4 * 4
+    block = tokens * (4 * WIDTH**2 + 2 * window * WIDTH + 2 * WIDTH * 4 * WIDTH)
+    assert count_multiplications(swin, torch.rand(1, 1, 64, 64)) == 64 * 64 * WIDTH + 2 * block
+
+
+@pytest.mark.parametrize('inference', [False, True])
+def test_the_layers_of_torch_that_have_a_fast_path_cost_the_hand_worked_figure(inference):
+    tokens = torch.rand(2, TOKENS, WIDTH)
+    layer = nn.TransformerEncoderLayer(WIDTH, 3, WIDE, batch_first=True)
+    attention = nn.MultiheadAttention(WIDTH, 3, batch_first=True)
+    with torch.inference_mode(inference):
+        assert count_multiplications(layer, tokens) == 2 * (PRODUCTS + ATTENTION + MLP)
+        found = count_multiplications(attention, tokens, key=tokens, value=tokens)
+    assert found == 2 * (PRODUCTS + ATTENTION)
+
+
+def test_the_gradient_through_attention_costs_five_products():
+    class Gradient(nn.Module):
+        def forward(self, tokens):
+            with torch.enable_grad():
+                tokens = tokens.clone().requires_grad_()
+                out = F.scaled_dot_product_attention(tokens, tokens, tokens)
+                return torch.autograd.grad(out.sum(), tokens)
+
+    # Scores twice (they are not kept), and the gradients of queries, keys, values and weights.
+    tokens = torch.rand(1, 3, TOKENS, WIDTH // 3)
+    assert count_multiplications(Gradient(), tokens) == ATTENTION + ATTENTION // 2 * 5
+
+
+@pytest.mark.parametrize('kind, gates', [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])
+@pytest.mark.parametrize('inference', [False, True])
+def test_recurrent_layers_cost_their_weights_at_each_step(kind, gates, inference):
+    with torch.inference_mode(inference):
+        found = count_multiplications(kind(5, 7, num_layers=2), torch.rand(11, 3, 5))
+    assert found == 11 * 3 * gates * ((5 * 7 + 7 * 7) + 2 * 7 * 7)
+
+
+def test_a_deformable_convolution_costs_what_a_plain_one_does():
+    conv = DeformConv2d(6, 8, 3, groups=2)
+    inputs, offset = torch.rand(2, 6, 12, 12), torch.rand(2, 18, 10, 10)
+    assert count_multiplications(conv, inputs, offset=offset) == 2 * 10 * 10 * 8 * 3 * 9
+
+
+def test_products_in_place_count():
+    class InPlace(nn.Module):
+        def forward(self, inputs):
+            torch.zeros(5, 7).addmm_(inputs, torch.ones(3, 7))
+            return torch.zeros(5).addmv_(inputs, torch.ones(3))
+
+    assert count_multiplications(InPlace(), torch.rand(5, 3)) == 5 * 3 * 7 + 5 * 3
+
+
+@pytest.mark.parametrize(
+    'call, name',
+    [
+        (lambda x: torch.cdist(x, x), 'aten::_euclidean_dist'),
+        (lambda x: F.bilinear(x, x, torch.ones(2, 30, 30)), 'aten::_trilinear'),
+        (lambda x: torch.linalg.inv(x), 'aten::linalg_inv_ex'),
+        (lambda x: torch.fft.rfft2(x), 'aten::_fft_r2c'),
+    ],
+)
+def test_an_operator_that_multiplies_and_has_no_formula_is_refused(call, name):
+    class Calling(nn.Module):
+        def forward(self, inputs):
+            return call(inputs)
+
+    with pytest.raises(ValueError, match=f'operator {name} cannot be counted'):
+        count_multiplications(Calling(), torch.rand(30, 30))
 
 
 def test_inference_mode_costs_the_same():
