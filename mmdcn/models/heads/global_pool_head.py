@@ -9,6 +9,8 @@ from mmpretrain.structures import DataSample
 from mmdcn.structures import last_map
 from mmdcn.structures.feature_map import Features
 
+from .softmax import check_trains_softmax
+
 
 class GlobalPoolHead(ClsHead):
     """Base class of heads that pool a map of any size and end in a linear layer ``fc``.
@@ -18,6 +20,9 @@ class GlobalPoolHead(ClsHead):
         in_channels: Channels D of the feature map.
         init_cfg: MMEngine's initialisation.
         **kwargs: ``loss``, ``topk`` and ``cal_acc`` of MMPretrain's ``ClsHead``.
+
+    Raises:
+        ValueError: The loss does not train a softmax over the classes.
     """
 
     def __init__(
@@ -27,6 +32,7 @@ class GlobalPoolHead(ClsHead):
         self.num_classes = num_classes
         self.in_channels = in_channels
         self._labels_checked = False
+        check_trains_softmax(self.loss_module, num_classes, type(self).__name__)
 
     def _map(self, feats: Features) -> torch.Tensor:
         """Return the map, or the last map of a backbone's tuple, and check its D channels."""

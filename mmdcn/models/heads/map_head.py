@@ -13,6 +13,8 @@ from mmdcn.registry import MODELS
 from mmdcn.structures import last_map
 from mmdcn.structures.feature_map import Features
 
+from .softmax import check_trains_softmax
+
 
 @MODELS.register_module()
 class MapHead(BaseModule):
@@ -31,6 +33,9 @@ class MapHead(BaseModule):
         neck: Config or module, such as ``dict(type='GlobalAveragePooling')``; None if the head
             reads the map itself.
         init_cfg: MMEngine's initialisation.
+
+    Raises:
+        ValueError: The head predicts a softmax, and its loss trains something else.
     """
 
     def __init__(
@@ -45,6 +50,9 @@ class MapHead(BaseModule):
         self.in_channels = in_channels
         self.neck: Any = MODELS.build(neck) if isinstance(neck, dict) else neck
         self.head: Any = MODELS.build(head) if isinstance(head, dict) else head
+        loss, classes = (getattr(self.head, name, None) for name in ('loss_module', 'num_classes'))
+        if None not in (loss, classes) and not isinstance(self.head, MultiLabelClsHead):
+            check_trains_softmax(loss, classes, type(self.head).__name__)
 
     def _pooled(self, feats: Features) -> tuple[torch.Tensor, ...]:
         """Check the map's channels and return what the head takes."""
