@@ -1,6 +1,9 @@
+import logging
+
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from torch import nn
 
 from mmdcn.apis import get_model
@@ -531,3 +534,26 @@ def test_a_saliency_of_another_shape_is_named(images, wrong, monkeypatch):
     monkeypatch.setattr(dcn.saliency, 'forward', lambda *_: given)
     with pytest.raises(ValueError, match=r'EntropyGradient must give Measured\(saliency, entropy'):
         dcn(images)
+
+
+def test_a_saliency_that_tells_no_cells_apart_is_said_once_in_the_log(images, caplog):
+    class Level(nn.Module):
+        needs_truth = draws = gives_entropy = False
+
+        def check(self, head):
+            pass
+
+        def forward(self, coarse, head, data_samples):
+            return Measured(torch.ones_like(coarse[:, 0]))
+
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            build_dcn()(images)
+        assert not caplog.text
+        dcn = build_dcn(saliency=Level())
+        for _ in range(2):
+            dcn(images)
+    logger.removeHandler(caplog.handler)
+    assert caplog.text.count('Level gives all cells of an image the same saliency') == 1

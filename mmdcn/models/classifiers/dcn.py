@@ -1,9 +1,11 @@
 """The Dynamic Capacity Network."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
@@ -96,6 +98,7 @@ class DCNClassifier(BaseClassifier):
         self.neck: Neck = parts.neck
         self.head: Any = parts.head
         self.losses: nn.ModuleDict = parts.losses
+        self._saliency_checked = False
 
     def extract_feat(
         self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None
@@ -113,11 +116,30 @@ class DCNClassifier(BaseClassifier):
                 f'{type(self.saliency).__name__} must give Measured(saliency, entropy) with a '
                 'saliency of shape (N, s1, s2), the rows and columns of the coarse map.'
             )
+        if not (self._saliency_checked or torch.compiler.is_compiling()):
+            self._saliency_checked = True  # only once, because it waits for a GPU
+            self._say_if_constant(measured.saliency)
         cells = self.selector(measured)
         windows = self.grid(cells)
         fine = self.describe(view.cut(windows))
         refined = self.neck(scale_gradient(coarse, self.head_share), fine, cells)
         return Glance(coarse, measured.saliency, measured.entropy, cells, windows, fine, refined)
+
+    def _say_if_constant(self, saliency: torch.Tensor) -> None:
+        """Say so in the log if no cell of any image matters more than another."""
+        flat = saliency.flatten(1)
+        if (
+            flat.numel() > flat.size(0)
+            and not flat.is_meta
+            and torch.equal(flat.amin(1), flat.amax(1))
+        ):
+            print_log(
+                f'{type(self.saliency).__name__} gives all cells of an image the same saliency in '
+                'the first batch, so the choice of patches says nothing about the image: train '
+                'the head that it asks, or take another saliency.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def look(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> View:
         """Return the view that gives pixels to the towers, normalised if they are not yet.

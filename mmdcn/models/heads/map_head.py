@@ -50,8 +50,10 @@ class MapHead(BaseModule):
         self.in_channels = in_channels
         self.neck: Any = MODELS.build(neck) if isinstance(neck, dict) else neck
         self.head: Any = MODELS.build(head) if isinstance(head, dict) else head
-        loss, classes = (getattr(self.head, name, None) for name in ('loss_module', 'num_classes'))
-        if None not in (loss, classes) and not isinstance(self.head, MultiLabelClsHead):
+        loss = getattr(self.head, 'loss_module', None)
+        classes = getattr(self.head, 'num_classes', None)
+        softmax = not isinstance(self.head, MultiLabelClsHead)
+        if softmax and loss is not None and classes is not None:
             check_trains_softmax(loss, classes, type(self.head).__name__)
 
     def _pooled(self, feats: Features) -> tuple[torch.Tensor, ...]:
