@@ -116,9 +116,6 @@ class DCNClassifier(BaseClassifier):
                 f'{type(self.saliency).__name__} must give Measured(saliency, entropy) with a '
                 'saliency of shape (N, s1, s2), the rows and columns of the coarse map.'
             )
-        if not (self._saliency_checked or torch.compiler.is_compiling()):
-            self._saliency_checked = True  # only once, because it waits for a GPU
-            self._say_if_constant(measured.saliency)
         cells = self.selector(measured)
         windows = self.grid(cells)
         fine = self.describe(view.cut(windows))
@@ -205,6 +202,9 @@ class DCNClassifier(BaseClassifier):
             ValueError: Two losses give terms with the same name.
         """
         seen = self.extract_feat(inputs, data_samples)
+        if not self._saliency_checked:
+            self._saliency_checked = True  # only once, because it waits for a GPU
+            self._say_if_constant(seen.saliency)
         terms = self.head.loss(seen.refined, data_samples)
         terms['loss_cls'] = terms.pop('loss')  # MMEngine logs the sum as 'loss'
         for name, loss in self.losses.items():
