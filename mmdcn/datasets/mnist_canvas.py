@@ -29,6 +29,24 @@ SPLITS = {
 }
 
 
+class SharedEpoch:
+    """An epoch that worker processes see. A copy has an epoch of its own, which they see too."""
+
+    def __init__(self, epoch: int = 0) -> None:
+        self._value = torch.tensor(epoch).share_memory_()
+
+    def set(self, epoch: int) -> None:
+        """Tell all processes."""
+        self._value.fill_(epoch)
+
+    def __int__(self) -> int:
+        return int(self._value)
+
+    def __deepcopy__(self, memo: dict) -> 'SharedEpoch':
+        """Copy into shared memory, as a tensor's own copy is not."""
+        return SharedEpoch(int(self))
+
+
 class MNISTCanvas(BaseDataset):
     """Base class of datasets that draw MNIST's digits on a canvas, on demand.
 
@@ -78,12 +96,12 @@ class MNISTCanvas(BaseDataset):
         self.canvas_size = canvas_size
         self.seed = seed
         self.regenerate = regenerate
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # shared with the workers
+        self._epoch = SharedEpoch()
         super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
 
     def set_epoch(self, epoch: int) -> None:
         """Tell all workers the epoch, which changes images if ``regenerate`` is on."""
-        self._epoch.fill_(epoch)
+        self._epoch.set(epoch)
 
     def get_data_info(self, idx: int) -> dict:
         """Return the entry of ``idx`` with its image and boxes, before the pipeline."""

@@ -1,8 +1,11 @@
 """Tells datasets the epoch."""
 
+import logging
 from collections.abc import Iterator
+from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch.utils.data import Dataset
 
@@ -20,6 +23,7 @@ class SetEpochHook(Hook):
 
     def __init__(self) -> None:
         self._epoch: int | None = None
+        self._said = False
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Call ``set_epoch`` before the workers start on the epoch."""
@@ -39,6 +43,20 @@ class SetEpochHook(Hook):
         for dataset in _unwrap(runner.train_dataloader.dataset):
             if hasattr(dataset, 'set_epoch'):
                 dataset.set_epoch(epoch)
+            self._say_if_repeated(dataset)
+
+    def _say_if_repeated(self, dataset: Any) -> None:
+        """Say once that a wrapper which is longer than its dataset shows the same images again."""
+        inner: Any = getattr(dataset, 'dataset', None)
+        if self._said or not getattr(inner, 'regenerate', False) or len(dataset) <= len(inner):
+            return
+        self._said = True
+        print_log(
+            f'{type(dataset).__name__} shows images of {type(inner).__name__} several times an '
+            'epoch, each time with the same clutter: train for more epochs in place of repeating.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
 
 def _unwrap(dataset: Dataset) -> Iterator[Dataset]:
