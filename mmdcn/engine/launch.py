@@ -70,6 +70,8 @@ def load_config(
         if cfg.get(loader) is not None:
             cfg[loader].setdefault('pin_memory', torch.cuda.is_available())
             cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
+            if cfg[loader].get('num_workers') == 0:
+                cfg[loader].persistent_workers = False  # torch refuses it of no workers
     cfg.launcher = launcher
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     if launcher != 'none':
