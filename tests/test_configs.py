@@ -13,6 +13,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner, save_checkpoint
 
+from mmdcn.models import DCNClassifier
 from mmdcn.models.heads.global_pool_head import GlobalPoolHead
 from mmdcn.registry import DATASETS
 from mmdcn.utils.build import build_model
@@ -150,9 +151,10 @@ def test_a_config_runs_on_a_device_that_is_not_the_cpu(path, data_roots, checkpo
         return [1] * len(values)
 
     monkeypatch.setattr(torch.Tensor, 'tolist', ones)
-    # Torch has no autocast there, and the labels of the first batch are checked.
+    # Torch has no autocast there, and the first batch's labels and saliency are checked.
     monkeypatch.setattr(torch, 'autocast', lambda *args, **kwargs: nullcontext())
     monkeypatch.setattr(GlobalPoolHead, '_check_labels', lambda *args: None)
+    monkeypatch.setattr(DCNClassifier, '_say_if_constant', lambda *args: None)
     cfg = load(path, data_roots, checkpoints)
     init_default_scope(cfg.default_scope)
     model = build_model(cfg).to('meta')

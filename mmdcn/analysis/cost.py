@@ -27,24 +27,17 @@ def _rnn(args: Sequence[Any], out: Any) -> int:
     return args[0].size(0) * args[0].size(1) * matrices
 
 
-def _attention(args: Sequence[Any], out: Any) -> int:
-    return sdpa_flop_count(*(each.shape for each in args[:3])) // 2
-
-
-def _attention_backward(args: Sequence[Any], out: Any) -> int:
-    return sdpa_backward_flop_count(*(each.shape for each in args[:4])) // 2
-
-
 # What torch has no formula for: operator -> multiplications, from its arguments and its result.
 _MULTIPLICATIONS: dict[str, Callable[[Sequence[Any], Any], int]] = {
     'aten::mv': lambda args, out: args[0].numel(),
     'aten::addmv': lambda args, out: args[1].numel(),
     'aten::dot': lambda args, out: args[0].numel(),
-    'aten::vdot': lambda args, out: args[0].numel(),
-    'aten::_scaled_dot_product_flash_attention_for_cpu': _attention,
-    'aten::_scaled_dot_product_flash_attention_for_cpu_backward': _attention_backward,
-    'aten::_scaled_dot_product_fused_attention_overrideable': _attention,
-    'aten::_scaled_dot_product_fused_attention_overrideable_backward': _attention_backward,
+    'aten::_scaled_dot_product_flash_attention_for_cpu': lambda args, out: (
+        sdpa_flop_count(*(each.shape for each in args[:3])) // 2
+    ),
+    'aten::_scaled_dot_product_flash_attention_for_cpu_backward': lambda args, out: (
+        sdpa_backward_flop_count(*(each.shape for each in args[:4])) // 2
+    ),
     'aten::mkldnn_rnn_layer': _rnn,
     'aten::_cudnn_rnn': _rnn,
     # The sampling in front of the convolution is interpolation, which counts nowhere.
@@ -52,7 +45,7 @@ _MULTIPLICATIONS: dict[str, Callable[[Sequence[Any], Any], int]] = {
 }
 # Names of operators that multiply, and those of them that only weigh or move elements.
 _MULTIPLIES = re.compile(
-    r'attention|transformer|rnn|lstm|gru|convolution|conv\d|conv_|m[mv]$|matmul|linear|linalg'
+    r'attention|transformer|rnn|lstm|gru|convolution|conv\d|conv_|m[mv]$|vdot|matmul|linear|linalg'
     r'|cdist|euclidean|fft|tensordot|(?<!re)solve|inverse|cholesky|matrix|addbmm'
 )
 _WEIGHS = re.compile(

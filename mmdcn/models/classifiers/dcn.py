@@ -122,22 +122,6 @@ class DCNClassifier(BaseClassifier):
         refined = self.neck(scale_gradient(coarse, self.head_share), fine, cells)
         return Glance(coarse, measured.saliency, measured.entropy, cells, windows, fine, refined)
 
-    def _say_if_constant(self, saliency: torch.Tensor) -> None:
-        """Say so in the log if no cell of any image matters more than another."""
-        flat = saliency.flatten(1)
-        if (
-            flat.numel() > flat.size(0)
-            and not flat.is_meta
-            and torch.equal(flat.amin(1), flat.amax(1))
-        ):
-            print_log(
-                f'{type(self.saliency).__name__} gives all cells of an image the same saliency in '
-                'the first batch, so the choice of patches says nothing about the image: train '
-                'the head that it asks, or take another saliency.',
-                logger='current',
-                level=logging.WARNING,
-            )
-
     def look(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> View:
         """Return the view that gives pixels to the towers, normalised if they are not yet.
 
@@ -216,6 +200,18 @@ class DCNClassifier(BaseClassifier):
                 )
             terms.update(more)
         return terms
+
+    def _say_if_constant(self, saliency: torch.Tensor) -> None:
+        """Say so in the log if no cell of any image matters more than another."""
+        flat = saliency.flatten(1)
+        if flat.size(1) > 1 and torch.equal(flat.amin(1), flat.amax(1)):
+            print_log(
+                f'{type(self.saliency).__name__} gives all cells of an image the same saliency in '
+                'the first batch, so the choice of patches says nothing about the image: train '
+                'the head that it asks, or take another saliency.',
+                logger='current',
+                level=logging.WARNING,
+            )
 
     def predict(
         self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None
