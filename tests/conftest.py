@@ -26,6 +26,7 @@ INTEGRATION = (
     'engine/test_cpu.py',
     'models/test_any_backbone.py',
     'models/test_compile.py',
+    'models/test_every_backbone.py',
     'test_configs.py',
     'test_packaging.py',
     'test_readme.py',

@@ -84,7 +84,8 @@ class Neck(Protocol):
 
     Attributes:
         takes_vectors: Whether it needs one vector per patch, with the coarse map's channels.
-        takes_budgets: Whether the number of patches may differ between images.
+        takes_budgets: Whether the number of patches may differ between images and may be 0. Without
+            any patch, the fine features are (0, D).
     """
 
     takes_vectors: bool

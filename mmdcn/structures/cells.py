@@ -84,15 +84,6 @@ class Cells:
         """Return P, the number of cells of all images."""
         return self.index.size(0)
 
-    def none(self) -> 'Cells':
-        """Return an empty choice of cells for the same images."""
-        first = self.index[:0]
-        weights = None if self.weights is None else self.weights[:0]
-        if self.counts is None:
-            return Cells(first, self.grid, shape=(self._shape[0], 0), weights=weights)
-        counts = [0] * len(self.counts)
-        return Cells(first, self.grid, image=first, counts=counts, weights=weights)
-
     def group(self, rows: torch.Tensor) -> torch.Tensor:
         """Group the rows by image: (P, ...) -> (N, k, ...).
 

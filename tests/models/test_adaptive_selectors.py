@@ -306,17 +306,6 @@ class TestBatchWithoutPatches:
         for name, value in dcn.fine.state_dict().items():
             assert 'num_batches' in name or torch.equal(value, before[name]), name
 
-    def test_a_lone_patch_is_left_out_in_training_for_it_has_no_batch_statistics(self):
-        saliency, selector = torch.rand(3, 4, 4), EntropySelector(k=1, threshold=0.5)
-        for entropy, evaluated, trained in (
-            ([0.1, 0.9, 0.2], [0, 1, 0], [0, 0, 0]),
-            ([0.1, 0.9, 0.8], [0, 1, 1], [0, 1, 1]),
-        ):
-            measured = Measured(saliency, torch.tensor(entropy))
-            assert selector.eval()(measured).counts == evaluated
-            cells = selector.train()(measured)
-            assert cells.counts == trained and len(cells) == sum(trained)
-
     def test_its_predictions_have_no_boxes_and_no_hits(self):
         samples = build_dcn(selector=NONE).eval().predict(digits(2))
         for sample in samples:

@@ -234,7 +234,9 @@ def test_a_patch_that_leaves_a_map_is_averaged(images):
     with torch.no_grad():
         assert dcn(images).shape == (len(images), 10)
         assert dcn.fine(patches)[-1].shape == (5, 24, 2, 2)
-        torch.testing.assert_close(dcn.describe(patches), dcn.fine(patches)[-1].mean((2, 3)))
+        torch.testing.assert_close(
+            dcn.describe(patches, dcn.coarse(images)), dcn.fine(patches)[-1].mean((2, 3))
+        )
 
 
 def test_a_patch_that_leaves_a_map_where_one_vector_is_needed_is_named(images):

@@ -247,6 +247,8 @@ def test_no_patches_are_refused_where_nothing_else_is_read():
     ):
         cells = Cells.fixed(torch.zeros(2, 0).long(), (4, 4))
         FineOnlyRefine()(torch.rand(2, 6, 4, 4), torch.rand(0, 6), cells)
+    with pytest.raises(ValueError, match='FineOnlyRefine reads patches alone and would get none'):
+        build_dcn(selector=dict(k=0), neck=dict(type='FineOnlyRefine'))
 
 
 def test_the_head_sits_on_a_backbone_of_mmpretrain():

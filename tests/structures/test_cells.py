@@ -50,15 +50,6 @@ def test_budgets_of_their_own_have_no_group():
         cells.group(cells.index)
 
 
-@pytest.mark.parametrize('cells', [FIXED, budgeted(2, 3), budgeted(0, 2)])
-def test_no_cell_of_the_same_images_keeps_to_their_number(cells):
-    none = cells.none()
-    assert len(none) == 0 and none.grid == cells.grid
-    assert none.index.dtype == none.image.dtype == torch.int64 and none.image.shape == (0,)
-    parts = none.split(torch.rand(0, 4))
-    assert len(parts) == 2 and all(part.shape == (0, 4) for part in parts)
-
-
 def test_vectors_are_read_where_the_cells_are():
     feature_map = torch.rand(2, 5, 3, 4)
     for cells in (FIXED, budgeted(1, 2)):

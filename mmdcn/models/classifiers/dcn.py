@@ -12,6 +12,7 @@ from torch import nn
 
 from mmdcn.models.contracts import Grid, Neck, Saliency, Selector
 from mmdcn.models.fitting import fit_parts, fit_preprocessor, head_share_taken
+from mmdcn.models.patches.few import batch_norms_spared, exchanges_statistics, vectors_of_none
 from mmdcn.registry import MODELS
 from mmdcn.structures import Glance, PixelView, View, last_map
 
@@ -99,6 +100,7 @@ class DCNClassifier(BaseClassifier):
         self.head: Any = parts.head
         self.losses: nn.ModuleDict = parts.losses
         self._saliency_checked = False
+        self._lone_patch_said = False
 
     def extract_feat(
         self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None
@@ -118,7 +120,7 @@ class DCNClassifier(BaseClassifier):
             )
         cells = self.selector(measured)
         windows = self.grid(cells)
-        fine = self.describe(view.cut(windows))
+        fine = self.describe(view.cut(windows), coarse)
         refined = self.neck(scale_gradient(coarse, self.head_share), fine, cells)
         return Glance(coarse, measured.saliency, measured.entropy, cells, windows, fine, refined)
 
@@ -136,8 +138,39 @@ class DCNClassifier(BaseClassifier):
             )
         return PixelView(inputs, getattr(self.data_preprocessor, 'normalize', None))
 
-    def describe(self, patches: torch.Tensor) -> torch.Tensor:
-        """Describe patches by fine vectors (P, D) or maps (P, D, h, w): from (P, C, ph, pw)."""
+    def describe(self, patches: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
+        """Describe patches by fine vectors or small maps.
+
+        The fine tower does not run on no patches, unless it exchanges statistics with other
+        processes. A single patch cannot train a batch norm that sees one value of it; such a batch
+        norm uses its running statistics, and the log says so once.
+
+        Args:
+            patches: (P, C, ph, pw).
+            coarse: The coarse map, (N, D, s1, s2).
+
+        Returns:
+            Tensor: (P, D) or (P, D, h, w); (0, D) of no patches.
+        """
+        parts = [part for part in (self.fine, self.fine_neck) if part is not None]
+        if patches.size(0) == 0 and not any(map(exchanges_statistics, parts)):
+            return vectors_of_none(*parts, like=coarse)
+        if patches.size(0) > 1 or not self.training:
+            return self._describe(patches)
+        with batch_norms_spared(*parts) as spared:
+            fine = self._describe(patches)
+        if spared and not self._lone_patch_said:
+            self._lone_patch_said = True
+            print_log(
+                'A batch has a single patch, and batch norms of the fine tower use their running '
+                'statistics for it: if most batches are like that, choose larger batches, or '
+                'another norm_cfg for the fine tower.',
+                logger='current',
+                level=logging.WARNING,
+            )
+        return fine
+
+    def _describe(self, patches: torch.Tensor) -> torch.Tensor:
         fine = last_map(self.fine(patches))
         if self.fine_neck is not None:
             fine = last_map(self.fine_neck(fine))

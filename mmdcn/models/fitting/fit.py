@@ -137,6 +137,11 @@ def _check(parts: Parts) -> None:
             f'{type(selector).__name__} gives them different numbers: choose TopKSelector, '
             'or SwapRefine as the neck.'
         )
+    if selector.k == 0 and not neck.takes_budgets:
+        raise ValueError(
+            f"{type(neck).__name__} reads patches alone and would get none: set the selector's k "
+            'to at least 1.'
+        )
     shares = head_share_taken(parts.losses)
     if shares > 1:
         raise ValueError(

@@ -35,9 +35,6 @@ class EntropySelector(AdaptiveSelector):
     answer. Above it, the budget grows with the logarithm of the entropy, rounded up, and reaches k
     at ``full_threshold``. Without ``full_threshold``, all other images get k patches.
 
-    In training, a batch with a single patch drops it, because batch norm cannot train on a single
-    vector.
-
     Args:
         k: The largest number of patches per image.
         threshold: Entropy in nats up to which an image gets no patch.
@@ -67,17 +64,12 @@ class EntropySelector(AdaptiveSelector):
         self.threshold = threshold
         self.full_threshold = full_threshold
 
-    def forward(self, measured: Measured) -> Cells:
-        """Choose cells.
+    def budgets(self, measured: Measured) -> torch.Tensor:
+        """Return the number of patches of each image, (N,) int64.
 
         Raises:
             ValueError: The saliency gives no entropy.
         """
-        cells = super().forward(measured)
-        return cells.none() if self.training and len(cells) == 1 else cells
-
-    def budgets(self, measured: Measured) -> torch.Tensor:
-        """Return the number of patches of each image, (N,) int64."""
         entropy = measured.entropy
         if entropy is None:
             raise ValueError(
