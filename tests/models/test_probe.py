@@ -63,6 +63,11 @@ def test_a_tower_that_pools_by_2_looks_between_the_pixels():
     assert found.stride == (8, 8) and found.first == pytest.approx((4, 4), abs=2)
 
 
+def test_a_tower_that_recomputes_its_activations_looks_where_it_does_otherwise():
+    options = dict(type='ResNet', depth=18, base_channels=8, stem_channels=8)
+    assert cell_centres(build(**options, with_cp=True)) == cell_centres(build(**options))
+
+
 def test_what_is_found_depends_on_no_seed_and_draws_no_random_number():
     torch.manual_seed(0)
     tower = build(type='ShuffleNetV2', widen_factor=0.5)

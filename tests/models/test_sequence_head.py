@@ -17,6 +17,8 @@ from mmdcn.models.heads.sequence_head import (
 from mmdcn.registry import MODELS
 from mmdcn.structures import Cells
 
+from .dcns import build_dcn
+
 POOLINGS = ['average', 'inverse_entropy']
 
 

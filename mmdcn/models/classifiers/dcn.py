@@ -136,7 +136,13 @@ class DCNClassifier(BaseClassifier):
                 f'{inputs.size(1)}: change how the pipeline loads them, or the '
                 'in_channels of both towers.'
             )
-        return PixelView(inputs, getattr(self.data_preprocessor, 'normalize', None))
+        normalize = getattr(self.data_preprocessor, 'normalize', lambda pixels: pixels)
+        # In a model of half precision, pixels have been normalised in float32.
+        return PixelView(inputs, lambda pixels: self._as_weights(normalize(pixels)))
+
+    def _as_weights(self, pixels: torch.Tensor) -> torch.Tensor:
+        weight = next(self.coarse.parameters(), pixels)
+        return pixels.to(weight.dtype) if pixels.is_floating_point() else pixels
 
     def describe(self, patches: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
         """Describe patches by fine vectors or small maps.

@@ -1,7 +1,7 @@
 """Measure a tower's output by running it on images."""
 
 import copy
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import nn
@@ -82,8 +82,9 @@ def _middle_of_first_cell(tower: nn.Module, stride: tuple[float, float]) -> tupl
         cells = [length // 2 for length in features.shape[2:]]
         vector = features[0, :, cells[0], cells[1]]
         direction = torch.randn(vector.shape, generator=_generator()).to(vector)
-        (gradient,) = torch.autograd.grad((vector * direction).sum(), image)
-    mass = gradient[0].double().square().sum(dim=0)
+        # Not autograd.grad, which towers that recompute their activations (with_cp) refuse.
+        (vector * direction).sum().backward()
+    mass = cast(torch.Tensor, image.grad)[0].double().square().sum(dim=0)
     down, across = (_median(mass.sum(dim=1 - axis)) - stride[axis] * cells[axis] for axis in (0, 1))
     return down, across
 

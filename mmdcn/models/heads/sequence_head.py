@@ -106,9 +106,8 @@ class SequenceHead(BaseModule):
                 f'SequenceHead(window={self.window}) got a map of {tuple(feats.shape[-2:])} cells: '
                 'enlarge the image or patch, or set a smaller window.'
             )
-        if feats.dim() == 5:
-            return F.avg_pool3d(feats, (1, *self.window), stride=1)
-        return F.avg_pool2d(feats, self.window, stride=1)
+        pooled = F.avg_pool2d(feats.flatten(1, -3), self.window, stride=1)
+        return pooled.unflatten(1, feats.shape[1:-2])
 
     def probabilities(self, feats: Features) -> SequenceProbabilities:
         """Return the pooled distributions, (N, M) and (N, M, 11)."""

@@ -1,5 +1,6 @@
 """Saliencies that ask a head about the coarse map."""
 
+import copy
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ class HeadReading(BaseSaliency):
 
     The head runs on the detached coarse map in evaluation mode. So images of a batch do not
     influence each other, running statistics do not change, and weights get no gradient. The pass
-    runs in float32 or float64, also under autocast.
+    runs in float32 or float64, also under autocast and in a model of half precision.
 
     Args:
         head: A head for the coarse map, config or module. It is needed if the DCN's own head reads
@@ -60,7 +61,7 @@ class HeadReading(BaseSaliency):
             torch.no_grad(),
             torch.autocast(coarse.device.type, enabled=False),
         ):
-            return self.ask(head, feats)
+            return self.ask(_in_single_precision(head), feats)
 
     @abstractmethod
     def ask(self, head: Any, feats: torch.Tensor) -> Measured:
@@ -94,6 +95,13 @@ class HeadReading(BaseSaliency):
                 f'{type(self).__name__} cannot tell the cells apart with this '
                 f'{type(head).__name__}: {self.why_alike}'
             )
+
+
+def _in_single_precision(head: nn.Module) -> nn.Module:
+    """Return a copy in float32 of a head of half precision; any other head as it is."""
+    weight = next(head.parameters(), None)
+    half = weight is not None and weight.dtype in (torch.float16, torch.bfloat16)
+    return copy.deepcopy(head).float() if half else head
 
 
 @contextmanager
