@@ -117,6 +117,9 @@ def counting(model: nn.Module) -> Iterator[dict[str, int]]:
         for part, flops in counter.flops.items()  # a FLOP count has one addition per multiplication
         if flops or part not in (*CHOOSING, ELSEWHERE)
     )
+    for part, child in model.named_children():
+        if part != 'head' and any(True for _ in child.parameters()):
+            parts.setdefault(part, 0)  # it did not run, like a fine tower on no patches
 
 
 def with_full_budgets(model: Any) -> nn.Module:

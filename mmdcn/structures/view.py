@@ -25,15 +25,17 @@ class PixelView:
 
     Args:
         images: (N, C, H, W) of any type.
-        normalize: Prepares pixels for a tower, (M, C, h, w) -> (M, C, h, w); None if the data
-            preprocessor has done it.
+        normalize: Prepares pixels for a tower, (M, C, h, w) -> (M, C, h, w); by default, they are
+            ready.
     """
 
     def __init__(
-        self, images: torch.Tensor, normalize: Callable[[torch.Tensor], torch.Tensor] | None = None
+        self,
+        images: torch.Tensor,
+        normalize: Callable[[torch.Tensor], torch.Tensor] = lambda pixels: pixels,
     ) -> None:
         self.images = images
-        self._ready = normalize or (lambda pixels: pixels)
+        self._ready = normalize
 
     def overview(self, scale: float) -> torch.Tensor:
         """Return the whole images, shrunk: (N, C, ⌊H·scale⌋, ⌊W·scale⌋).
