@@ -46,3 +46,8 @@ class Glance(NamedTuple):
     windows: Windows
     fine: torch.Tensor
     refined: torch.Tensor
+
+    @property
+    def for_head(self) -> tuple[torch.Tensor]:
+        """The refined map in a tuple of maps, of which heads of MMPretrain read the last."""
+        return (self.refined,)

@@ -5,10 +5,11 @@ import torch
 from torch import nn
 
 from mmdcn.models import ClassActivation, DCNClassifier, EntropyGradient, MapHead
+from mmdcn.models.fitting.heads import check_reads_a_map
 from mmdcn.registry import MODELS
 from mmdcn.utils.checkpoint import load_named_weights
 
-from .dcns import labelled, stir_statistics
+from .dcns import build_dcn, labelled, stir_statistics
 
 BACKBONE = dict(type='ResNet', depth=18, base_channels=8, stem_channels=8)
 AVERAGE = dict(type='GlobalAveragePooling')
@@ -197,3 +198,44 @@ def test_a_neck_or_head_can_be_a_module():
     head = MapHead(in_channels=3, neck=nn.Identity(), head=nn.Identity())
     feats = torch.rand(1, 3, 2, 2)
     assert head(feats)[0] is feats
+
+
+@pytest.mark.parametrize('saliency', ['ActivationNorm', 'RandomCells', 'OracleCells'])
+@pytest.mark.parametrize(
+    'head',
+    [
+        dict(type='LinearClsHead'),
+        dict(type='StackedLinearClsHead', mid_channels=[16]),
+        dict(type='MultiLabelLinearClsHead'),
+        dict(type='VigClsHead', hidden_dim=8),
+        dict(type='MapHead', head=dict(type='LinearClsHead', num_classes=5, in_channels=24)),
+    ],
+    ids=lambda head: head['type'],
+)
+def test_a_head_that_reads_vectors_is_refused_whatever_the_saliency_asks(head, saliency):
+    options = dict(in_channels=24) if 'head' in head else dict(in_channels=24, num_classes=5)
+    with pytest.raises(
+        ValueError,
+        match=f'{head["type"]} cannot be the head of a DCN: on a map of .* it failed .* If it '
+        'reads vectors, give it a neck that pools: .*MapHead.*GlobalAveragePooling',
+    ):
+        build_dcn(saliency=dict(type=saliency), head=MODELS.build({**head, **options}))
+
+
+def test_the_columns_of_a_map_are_not_taken_for_channels():
+    class ReadsTheLastAxis(nn.Linear):
+        in_channels = property(lambda self: self.in_features)
+
+    for channels in (8, 16, 17):
+        with pytest.raises(ValueError, match='cannot be the head of a DCN'):
+            check_reads_a_map(ReadsTheLastAxis(channels, 3))
+
+
+def test_a_head_of_mmpretrain_that_reads_a_map_itself_is_taken():
+    options = dict(type='CSRAClsHead', num_classes=5, in_channels=24, num_heads=1, lam=0.1)
+    dcn = build_dcn(saliency=dict(type='ActivationNorm'), head=MODELS.build(options)).eval()
+    images = torch.rand(3, 1, 64, 64)
+    with torch.no_grad():
+        logits = dcn(images)
+        for image, alone in zip(images, logits, strict=True):
+            torch.testing.assert_close(dcn(image[None])[0], alone)

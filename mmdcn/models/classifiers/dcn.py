@@ -205,7 +205,7 @@ class DCNClassifier(BaseClassifier):
             ValueError: ``mode`` is none of these.
         """
         if mode == 'tensor':
-            return self.head(self.extract_feat(inputs, data_samples).refined)
+            return self.head(self.extract_feat(inputs, data_samples).for_head)
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
         if mode == 'predict':
@@ -228,7 +228,7 @@ class DCNClassifier(BaseClassifier):
         if not self._saliency_checked:
             self._saliency_checked = True  # only once, because it waits for a GPU
             self._say_if_constant(seen.saliency)
-        terms = self.head.loss(seen.refined, data_samples)
+        terms = self.head.loss(seen.for_head, data_samples)
         terms['loss_cls'] = terms.pop('loss')  # MMEngine logs the sum as 'loss'
         for name, loss in self.losses.items():
             more = loss(seen, data_samples)
@@ -262,7 +262,7 @@ class DCNClassifier(BaseClassifier):
         (s1, s2). With an adaptive selector, k differs from image to image.
         """
         seen = self.extract_feat(inputs, data_samples)
-        data_samples = self.head.predict(seen.refined, data_samples)
+        data_samples = self.head.predict(seen.for_head, data_samples)
         where = dict(
             cells=seen.cells.split(seen.cells.index),
             patch_bboxes=seen.cells.split(seen.windows.boxes()),

@@ -8,6 +8,7 @@ from torch import nn
 from mmdcn.models.contracts import Grid, Loss, Neck, Saliency, Selector, owes
 from mmdcn.registry import MODELS
 
+from .heads import check_reads_a_map
 from .probe import input_channels
 from .towers import centred_patches, fitting_neck
 
@@ -126,6 +127,7 @@ def _check(parts: Parts) -> None:
     """Raise a ``ValueError`` if parts do not fit each other."""
     saliency, selector, neck = parts.saliency, parts.selector, parts.neck
     saliency.check(parts.head)
+    check_reads_a_map(parts.head)
     if selector.needs_entropy and not saliency.gives_entropy:
         raise ValueError(
             f'{type(selector).__name__} needs the entropy of the coarse prediction, which '
