@@ -24,7 +24,7 @@ class ClutteredMNIST(MNISTCanvas):
     canvas is clipped again. Images are made on demand and depend on (seed, split, index) alone,
     not on the worker or the order.
 
-    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (1, 4) float32 tensor
+    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (1, 4) float32 array
     with the (x1, y1, x2, y2) of the digit's 28×28 window.
 
     Args:

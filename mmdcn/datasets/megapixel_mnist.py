@@ -34,7 +34,7 @@ class MegapixelMNIST(MNISTCanvas):
     order. (seed, split) fixes the labels and the patterns of the noise, so each split has its own.
     ``'train'`` and ``'trainval'`` have 5,000 images, ``'val'`` and ``'test'`` have 1,000.
 
-    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (5, 4) float32 tensor
+    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (5, 4) float32 array
     with the (x1, y1, x2, y2) of all digits' 28×28 windows, those of the label first.
 
     Args:

@@ -6,8 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.dataset import Compose
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import MNIST_CATEGORITES
+
+from .boxed_pipeline import BoxedPipeline
 
 DIGIT_SIZE = 28
 
@@ -64,11 +67,13 @@ class MNISTCanvas(BaseDataset):
 
     Raises:
         FileNotFoundError: An idx file is missing.
-        ValueError: A file is cut or is not an idx file of MNIST's size, a label is not a digit, or
-            an option is out of range.
+        ValueError: A file is cut or is not an idx file of MNIST's size, a label is not a digit,
+            an option is out of range, or boxes are packed after a transform that does not keep
+            them right (see ``BoxedPipeline``).
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
+    pipeline: Compose
     least_canvas: int  # smallest canvas_size, in pixels
     must_hold: str  # what the canvas must have room for, for the error message
 
@@ -98,6 +103,7 @@ class MNISTCanvas(BaseDataset):
         self.regenerate = regenerate
         self._epoch = SharedEpoch()
         super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
+        self.pipeline = BoxedPipeline(self.pipeline.transforms)
 
     def set_epoch(self, epoch: int) -> None:
         """Tell all workers the epoch, which changes images if ``regenerate`` is on."""
@@ -111,7 +117,7 @@ class MNISTCanvas(BaseDataset):
             img=image,
             img_shape=image.shape,
             ori_shape=image.shape,
-            gt_bboxes=torch.tensor(boxes, dtype=torch.float32),
+            gt_bboxes=np.array(boxes, np.float32),
         )
         return info
 

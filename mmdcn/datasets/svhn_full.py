@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import Compose
 from mmengine.logging import print_log
 from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import MNIST_CATEGORITES
 
 from mmdcn.registry import DATASETS
 
+from .boxed_pipeline import BoxedPipeline
 from .digit_struct import DigitStruct, load_digit_struct
 
 MAX_LENGTH = 5  # places for digits in a sequence
@@ -34,9 +36,11 @@ class SVHNFull(BaseDataset):
     - ``gt_digits``: tuple of ints 0 to 9, in stored order, which is the reading order;
     - ``gt_sequence``: (6,) int64 tensor, the length minus 1 (0 to 4) and the classes of the five
       places (0 to 9, or 10 for none);
-    - ``gt_bboxes``: (n, 4) float32 tensor of (x1, y1, x2, y2) in pixels, as stored. Boxes may
-      reach outside of the image. Boxes without area are left out, so n may be below the number of
-      digits.
+    - ``gt_bboxes``: (n, 4) float32 array of (x1, y1, x2, y2) in pixels of the image as shown,
+      turned as its EXIF says. Boxes may reach outside of the image. Boxes without area are left
+      out, so n may be below the number of digits.
+
+    ``PackInputs(algorithm_keys=['gt_bboxes'])`` makes the boxes a tensor; see ``BoxedPipeline``.
 
     A number of six or more digits has no sequence. In training (``test_mode=False``), such images
     are dropped. With ``test_mode=True`` they stay, and their ``gt_sequence`` has length class -1
@@ -63,10 +67,12 @@ class SVHNFull(BaseDataset):
     Raises:
         FileNotFoundError: A ``digitStruct.mat`` or images are missing.
         DigitStructError: A ``digitStruct.mat`` is broken.
-        ValueError: An option is out of range, or no image is left.
+        ValueError: An option is out of range, no image is left, or boxes are packed after a
+            transform that does not keep them right.
     """
 
     METAINFO = {'classes': MNIST_CATEGORITES}
+    pipeline: Compose
 
     def __init__(
         self,
@@ -98,6 +104,7 @@ class SVHNFull(BaseDataset):
         self.allow_missing = allow_missing
         self._splits = [name for name in _SPLITS if name in splits]
         super().__init__(ann_file='', data_root=osp.expanduser(data_root), **kwargs)
+        self.pipeline = BoxedPipeline(self.pipeline.transforms)
 
     def load_data_list(self) -> list[dict]:
         """Read the indices and list each image's split and its row there.
@@ -138,7 +145,7 @@ class SVHNFull(BaseDataset):
             img_path=osp.join(self.data_root, info['split'], struct.names[row].decode()),
             gt_digits=tuple(labels),
             gt_sequence=_sequence(labels),
-            gt_bboxes=torch.from_numpy(boxes),
+            gt_bboxes=boxes,
         )
         return info
 

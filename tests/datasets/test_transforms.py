@@ -2,7 +2,6 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -148,7 +147,7 @@ def test_a_missing_image_is_named(tmp_path):
 def upscaled(shape, scale=1.0, boxes=None):
     results = dict(img=np.zeros(shape, np.uint8), img_shape=shape[:2])
     if boxes is not None:
-        results['gt_bboxes'] = torch.tensor(boxes).reshape(-1, 4)
+        results['gt_bboxes'] = np.float32(boxes).reshape(-1, 4)
     return UpscaleToCover(size=(54, 110), scale=scale)(results)
 
 
@@ -190,7 +189,7 @@ def test_boxes_go_with_the_image():
     assert (height, width) == (82, 110)
     expected = [10 * 110 / 40, 5 * 82 / 30, 20 * 110 / 40, 15 * 82 / 30]
     assert results['gt_bboxes'][0].tolist() == pytest.approx(expected)
-    assert results['gt_bboxes'].dtype == torch.float32
+    assert results['gt_bboxes'].dtype == np.float32
     assert results['scale_factor'] == (110 / 40, 82 / 30)
     assert upscaled((30, 40), boxes=[])['gt_bboxes'].shape == (0, 4)
 

@@ -29,6 +29,8 @@ class LoadGrayscale(BaseTransform):
         ValueError: The file is cut or is not an image; the message names it.
     """
 
+    keeps_boxes = True
+
     def transform(self, results: dict) -> dict:
         """Load ``results['img_path']``."""
         image = _load(results['img_path'])

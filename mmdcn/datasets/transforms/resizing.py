@@ -1,7 +1,7 @@
 """Transforms that resize images."""
 
 import mmcv
-import torch
+import numpy as np
 from mmcv.image.geometric import cv2_interp_codes
 from mmcv.transforms import BaseTransform
 
@@ -19,7 +19,7 @@ class UpscaleToCover(BaseTransform):
     Required Keys:
 
     - img: (H, W) or (H, W, C)
-    - gt_bboxes: (n, 4) float32 tensor of (x1, y1, x2, y2), optional
+    - gt_bboxes: (n, 4) float32 array of (x1, y1, x2, y2), optional
 
     Modified Keys:
 
@@ -39,6 +39,8 @@ class UpscaleToCover(BaseTransform):
     Raises:
         ValueError: An option is out of range.
     """
+
+    keeps_boxes = True
 
     def __init__(
         self, *, size: tuple[int, int], scale: float = 1.0, interpolation: str = 'bilinear'
@@ -71,7 +73,7 @@ class UpscaleToCover(BaseTransform):
         ratios = target[1] / width, target[0] / height
         results.update(img_shape=target, scale_factor=ratios)
         if 'gt_bboxes' in results:
-            results['gt_bboxes'] = results['gt_bboxes'] * torch.tensor(ratios * 2)
+            results['gt_bboxes'] = results['gt_bboxes'] * np.array(ratios * 2, np.float32)
         return results
 
     def __repr__(self) -> str:
