@@ -9,6 +9,10 @@ import torch.nn.functional as F
 from .tables import made_once
 from .windows import Windows
 
+# Torch can hardly compute with these types; to copy their bits is enough for windows.
+_BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+_SHRINKABLE = (torch.uint8, torch.float32, torch.float64)
+
 
 class View(Protocol):
     """Images in any storage. The pixels that it returns are ready for a tower."""
@@ -62,6 +66,8 @@ def gather_windows(images: torch.Tensor, windows: Windows) -> torch.Tensor:
     Returns:
         Tensor: (P, C, h, w), with the images' type and zeros outside of the images.
     """
+    if images.dtype in _BITS:
+        return gather_windows(images.view(_BITS[images.dtype]), windows).view(images.dtype)
     (_, channels, height, width), device = images.shape, images.device
     offsets, down, across = _window_tables(windows.size, channels, height, width, device)
     top, left = windows.corners.unbind(dim=1)
@@ -96,18 +102,21 @@ def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
     """Shrink images without aliasing: bilinear, and each pixel averages those that it replaces.
 
     Args:
-        images: (N, C, H, W), floats or uint8.
+        images: (N, C, H, W) of any type.
         scale: Share of height and width that remains, within (0, 1].
 
     Returns:
-        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), of the same type. It is float32 where torch can only
-        shrink floats: on a GPU, and to a height or width of one pixel.
+        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), of the same type for uint8, float32 and float64. It
+        is float32 for other types, and where torch can only shrink floats: on a GPU, and to a
+        height or width of one pixel.
 
     Raises:
         ValueError: The scale leaves less than one pixel of an image.
     """
     if scale == 1:
         return images
+    if images.dtype not in _SHRINKABLE:
+        images = images.float()
     if not torch.compiler.is_compiling():
         shorter = min(images.shape[-2:])
         if int(shorter * scale) < 1:
