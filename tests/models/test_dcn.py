@@ -558,3 +558,29 @@ def test_a_saliency_that_tells_no_cells_apart_is_said_once_in_training(images, c
             dcn.loss(images, labelled(4))
     logger.removeHandler(caplog.handler)
     assert caplog.text.count('Level gives all cells of an image the same saliency') == 1
+
+
+def test_images_that_would_be_padded_are_refused():
+    def batch(*sizes):
+        return dict(
+            inputs=[torch.rand(1, *size) for size in sizes], data_samples=labelled(len(sizes))
+        )
+
+    for kind in ('ClsDataPreprocessor', 'LateNormalization'):
+        dcn = build_dcn(data_preprocessor=dict(type=kind)).eval()
+        unlike = batch((60, 70), (60, 60), (60, 70))
+        for step in (dcn.test_step, dcn.val_step, dcn.data_preprocessor):
+            with pytest.raises(
+                ValueError,
+                match=r'images of 60×60 and 60×70 pixels would be padded, .* batch_size=1',
+            ):
+                step(unlike)
+        for size in ((60, 60), (60, 70)):
+            assert len(dcn.test_step(batch(size, size))) == 2
+    dcn = build_dcn(data_preprocessor=dict(pad_size_divisor=32)).eval()
+    for odd in (batch((64, 70)), dict(inputs=torch.rand(1, 1, 64, 70), data_samples=labelled(1))):
+        with pytest.raises(
+            ValueError, match='pad_size_divisor=32 would pad images of 64×70 pixels'
+        ):
+            dcn.data_preprocessor(odd)
+    assert len(dcn.test_step(batch((64, 96)))) == 1

@@ -47,7 +47,8 @@ class DCNClassifier(BaseClassifier):
             The default logs the hint's distance and the share of patches that hit an object.
         train_cfg: As in MMPretrain's ``ImageClassifier``: batch augmentations such as ``Mixup``.
         data_preprocessor: As in ``ImageClassifier``. With ``LateNormalization``, images are
-            normalised after they are shrunk, and patches after they are cut.
+            normalised after they are shrunk, and patches after they are cut. Images that it would
+            pad are refused with a ``ValueError``, because a DCN could choose cells of the padding.
         init_cfg: MMEngine's initialisation.
 
     Raises:
@@ -76,6 +77,7 @@ class DCNClassifier(BaseClassifier):
         super().__init__(
             init_cfg=init_cfg, data_preprocessor=fit_preprocessor(data_preprocessor, train_cfg)
         )
+        self.data_preprocessor.register_forward_pre_hook(refuse_padding, with_kwargs=True)
         parts = fit_parts(
             coarse=coarse,
             fine=fine,
@@ -272,6 +274,35 @@ class DCNClassifier(BaseClassifier):
             for sample, value in zip(data_samples, values, strict=True):
                 sample.set_field(value, name)
         return data_samples
+
+
+def refuse_padding(preprocessor: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Raise a ``ValueError`` if a data preprocessor is about to pad images of a batch.
+
+    Args:
+        preprocessor: The data preprocessor.
+        args: Its arguments; the first is a batch, with ``inputs`` (N, C, H, W) or N tensors
+            (C, H, W).
+        kwargs: Its arguments by name.
+    """
+    inputs = (args[0] if args else kwargs['data'])['inputs']
+    images = [inputs] if isinstance(inputs, torch.Tensor) else inputs
+    sizes = sorted({tuple(image.shape[-2:]) for image in images})
+    if len(sizes) > 1:
+        (height, width), *_, (other_height, other_width) = sizes
+        raise ValueError(
+            f'A batch of images of {height}×{width} and {other_height}×{other_width} pixels would '
+            'be padded, and a DCN could choose cells of the padding: resize or crop images to one '
+            'size in the pipeline, or set batch_size=1.'
+        )
+    divisor = getattr(preprocessor, 'pad_size_divisor', 1)
+    if sizes and any(length % divisor for length in sizes[0]):
+        height, width = sizes[0]
+        raise ValueError(
+            f'data_preprocessor.pad_size_divisor={divisor} would pad images of {height}×{width} '
+            'pixels, and a DCN could choose cells of the padding: leave it out, and resize or crop '
+            f'images to multiples of {divisor} in the pipeline if a tower needs it.'
+        )
 
 
 class _ScaleGradient(torch.autograd.Function):

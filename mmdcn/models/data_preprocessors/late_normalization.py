@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from numbers import Number
 
 import torch
-from mmengine.model import stack_batch
 from mmpretrain.models.utils import ClsDataPreprocessor
 
 from mmdcn.registry import MODELS
@@ -40,10 +39,10 @@ class LateNormalization(ClsDataPreprocessor):
         )
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Stack images, padded with zeros on the right and below, and prepare labels."""
+        """Stack images of one size and prepare labels."""
         images = self.cast_data(data['inputs'])
         if not isinstance(images, torch.Tensor):  # a single image is not copied
-            images = images[0].unsqueeze(0) if len(images) == 1 else stack_batch(images)
+            images = images[0].unsqueeze(0) if len(images) == 1 else torch.stack(images)
         in_place_of_images = images.new_zeros(images.size(0), 1, 1, 1)
         prepared = super().forward({**data, 'inputs': in_place_of_images}, training)
         return {**prepared, 'inputs': images}
