@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmdcn.datasets import LoadGrayscale, UpscaleToCover
+from mmdcn.datasets.transforms import loading
 
 RNG = np.random.default_rng(0)
 COLOURS = RNG.integers(0, 256, (9, 12, 3), np.uint8)
@@ -105,6 +106,57 @@ def test_an_image_lying_on_its_side_is_turned_as_its_exif_says(tmp_path):
     assert np.array_equal(load(path), np.rot90(GREYS, -1))
 
 
+# EXIF's orientations, and how to turn what is stored into what is shown.
+TURNS = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).T,
+    8: np.rot90,
+}
+# Images of each mode that PIL writes to TIFF with all pixels kept, and their luminance.
+TIFFS = {
+    '1': (Image.fromarray(GREYS > 99), (GREYS > 99) * 255),
+    'L': (Image.fromarray(GREYS), GREYS),
+    'LA': (Image.fromarray(GREYS).convert('LA'), GREYS),
+    'P': (Image.fromarray(GREYS).convert('P'), GREYS),
+    'PA': (Image.fromarray(GREYS).convert('PA'), GREYS),
+    'RGB': (Image.fromarray(COLOURS), luminance(COLOURS)),
+    'RGBX': (Image.fromarray(COLOURS).convert('RGBX'), luminance(COLOURS)),
+    'RGBA': (Image.fromarray(COLOURS).convert('RGBA'), luminance(COLOURS)),
+    'CMYK': (Image.fromarray(COLOURS).convert('CMYK'), luminance(COLOURS)),
+    'I;16': (Image.fromarray(GREYS.astype(np.uint16) * 257), GREYS),
+    'I;16B': (Image.fromarray((GREYS.astype(np.uint16) * 257).astype('>u2')), GREYS),
+    'I': (Image.fromarray(GREYS.astype(np.int32) * 257), GREYS),
+}
+
+
+@pytest.mark.parametrize('compression', ['raw', 'tiff_lzw', 'tiff_adobe_deflate', 'packbits'])
+@pytest.mark.parametrize('mode', TIFFS)
+def test_a_tiff_of_any_mode_is_turned_as_its_orientation_says(tmp_path, mode, compression):
+    image, shown = TIFFS[mode]
+    assert image.mode == mode
+    for orientation, turned in TURNS.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = saved(tmp_path, image, '.tif', compression=compression, exif=exif)
+        close(load(path), turned(shown))
+
+
+def test_sixteen_bits_that_hold_twelve_are_said_once(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(loading, 'print_log', lambda text, **kwargs: said.append(text))
+    load_one, wide = LoadGrayscale(), GREYS.astype(np.uint16)
+    for values in (wide * 257, np.zeros_like(wide), wide * 16, wide * 16):
+        path = saved(tmp_path, Image.fromarray(values))
+        load_one(dict(img_path=str(path)))
+    assert len(said) == 1
+    assert said[0].startswith(f'The 16-bit image {path} has no value above {wide.max() * 16}, as')
+
+
 @pytest.mark.parametrize('suffix', ['.png', '.jpg'])
 @pytest.mark.parametrize('share', [0, 0.3, 0.7, 0.9])
 def test_a_cut_image_is_named(tmp_path, suffix, share):
@@ -136,6 +188,9 @@ def test_a_mutated_image_loads_or_is_refused_in_one_way(tmp_path_factory, change
 def test_an_image_of_unknown_range_is_refused(tmp_path):
     path = saved(tmp_path, Image.fromarray(GREYS.astype(np.float32)), '.tif')
     with pytest.raises(ValueError, match='floating-point images have no known range'):
+        load(path)
+    path = saved(tmp_path, Image.fromarray(GREYS.astype(np.int32) * 1000), '.tif')
+    with pytest.raises(ValueError, match='32-bit images have no known range'):
         load(path)
 
 

@@ -1,10 +1,15 @@
 """Transforms that load images."""
 
+import logging
+
 import numpy as np
 from mmcv.transforms import BaseTransform
+from mmengine.logging import print_log
 from PIL import Image, ImageOps
 
 from mmdcn.registry import TRANSFORMS
+
+MOST_OF_12_BITS, MOST_OF_16_BITS = 4095, 65535
 
 
 @TRANSFORMS.register_module()
@@ -12,7 +17,8 @@ class LoadGrayscale(BaseTransform):
     """Loads an image file of any mode as (H, W) uint8 luminance.
 
     Colours become luminance by ITU-R 601-2. Transparent pixels are blended with black. 16 bits are
-    scaled to 8, not clipped. The EXIF orientation is applied.
+    scaled to 8, not clipped; the log says once if they hold only 12. The EXIF orientation is
+    applied.
 
     Required Keys:
 
@@ -31,9 +37,23 @@ class LoadGrayscale(BaseTransform):
 
     keeps_boxes = True
 
+    def __init__(self) -> None:
+        self._said = False
+
     def transform(self, results: dict) -> dict:
         """Load ``results['img_path']``."""
-        image = _load(results['img_path'])
+        path = results['img_path']
+        image, highest = _load(path)
+        if 0 < highest <= MOST_OF_12_BITS and not self._said:
+            self._said = True
+            print_log(
+                f'The 16-bit image {path} has no value above {highest}, as files that hold 12 bits '
+                'do, and 16 bits are scaled to 8, so it becomes nearly black: stretch such files '
+                "to 16 bits, or load them by LoadImageFromFile(color_type='unchanged') and set "
+                'mean and std of the data_preprocessor to their range.',
+                logger='current',
+                level=logging.WARNING,
+            )
         results.update(img=image, img_shape=image.shape, ori_shape=image.shape)
         return results
 
@@ -41,9 +61,12 @@ class LoadGrayscale(BaseTransform):
         return f'{type(self).__name__}()'
 
 
-def _load(path: str) -> np.ndarray:
+def _load(path: str) -> tuple[np.ndarray, int]:
+    """Return the luminance of a file, (H, W) uint8, and its highest value if it has 16 bits."""
     try:
-        with Image.open(path) as image:
+        # PIL would map a file that it opens by name into memory, and so skew an uncompressed TIFF
+        # that lies on its side.
+        with open(path, 'rb') as file, Image.open(file) as image:
             return _luminance(ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise FileNotFoundError(
@@ -57,14 +80,15 @@ def _load(path: str) -> np.ndarray:
         ) from error
 
 
-def _luminance(image: Image.Image) -> np.ndarray:
-    """Return the luminance of an opened image, (H, W) uint8."""
+def _luminance(image: Image.Image) -> tuple[np.ndarray, int]:
     if image.mode.startswith('I'):  # 16 bits; older versions of PIL store them in 32
         wide = np.asarray(image).astype(np.float64)
-        return np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8)
+        if wide.min() < 0 or wide.max() > MOST_OF_16_BITS:
+            raise ValueError('32-bit images have no known range')
+        return np.clip(wide / 257 + 0.5, 0, 255).astype(np.uint8), int(wide.max())
     if image.mode == 'F':
         raise ValueError('floating-point images have no known range')
     if image.has_transparency_data:
         image = image.convert('RGBA')
         image = Image.alpha_composite(Image.new('RGBA', image.size, 'black'), image)
-    return np.array(image.convert('L'))
+    return np.array(image.convert('L')), 0
