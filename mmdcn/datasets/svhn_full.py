@@ -149,6 +149,21 @@ class SVHNFull(BaseDataset):
         )
         return info
 
+    def get_cat_ids(self, idx: int) -> list[int]:
+        """Return the digits of a number, as ``ClassBalancedDataset`` wants them."""
+        return list(self.get_data_info(idx)['gt_digits'])
+
+    def get_gt_labels(self) -> np.ndarray:
+        """Refuse: a number has several digits and no single label.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            'SVHNFull has no gt_label for each image, because a number has several digits: leave '
+            'out what asks for single labels, such as a head with margins by class.'
+        )
+
     def _file(self, split: str) -> str:
         return osp.join(self.data_root, split, 'digitStruct.mat')
 

@@ -222,6 +222,21 @@ def test_an_index_of_many_images_stays_small(tmp_path, monkeypatch):
     assert len(pickle.dumps(dataset)) < 100 * images  # bytes
 
 
+def test_numbers_with_rare_digits_are_repeated_and_single_labels_are_refused(root):
+    write_split(
+        root / 'test', {f'{n}.png': number('1') for n in range(8)} | {'9.png': number('71')}
+    )
+    dataset = dict(type='SVHNFull', data_root=str(root), split='test')
+    balanced = DATASETS.build(
+        dict(type='ClassBalancedDataset', dataset=dataset, oversample_thr=4 / 9)
+    )
+    # The factor of a digit is sqrt(threshold / its share of images), at least 1: 2 for the 7.
+    digits = [balanced[index]['gt_digits'] for index in range(len(balanced))]
+    assert digits.count((1,)) == 8 and digits.count((7, 1)) == 2
+    with pytest.raises(ValueError, match='SVHNFull has no gt_label for each image'):
+        balanced.dataset.get_gt_labels()
+
+
 PIPELINE = [
     dict(type='LoadGrayscale'),
     dict(type='Resize', scale=(128, 64)),
