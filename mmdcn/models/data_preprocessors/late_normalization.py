@@ -49,6 +49,8 @@ class LateNormalization(ClsDataPreprocessor):
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
         """Convert (N, C, H, W) of any type to float32, reorder channels and normalise them."""
+        if images.dtype != torch.uint8:
+            images = images.float()  # first, because torch can hardly compute with some types
         if self.to_rgb and images.size(1) == 3:
             images = images.flip(1)
         images = images.float()
