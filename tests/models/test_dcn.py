@@ -572,7 +572,7 @@ def test_images_that_would_be_padded_are_refused():
         for step in (dcn.test_step, dcn.val_step, dcn.data_preprocessor):
             with pytest.raises(
                 ValueError,
-                match=r'images of 60×60 and 60×70 pixels would be padded, .* batch_size=1',
+                match='images of 60×70 and 60×60 pixels would be padded, .* batch_size=1',
             ):
                 step(unlike)
         for size in ((60, 60), (60, 70)):

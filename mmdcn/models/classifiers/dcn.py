@@ -286,18 +286,17 @@ def refuse_padding(preprocessor: nn.Module, args: tuple, kwargs: dict) -> None:
         kwargs: Its arguments by name.
     """
     inputs = (args[0] if args else kwargs['data'])['inputs']
-    images = [inputs] if isinstance(inputs, torch.Tensor) else inputs
-    sizes = sorted({tuple(image.shape[-2:]) for image in images})
-    if len(sizes) > 1:
-        (height, width), *_, (other_height, other_width) = sizes
-        raise ValueError(
-            f'A batch of images of {height}×{width} and {other_height}×{other_width} pixels would '
-            'be padded, and a DCN could choose cells of the padding: resize or crop images to one '
-            'size in the pipeline, or set batch_size=1.'
-        )
+    height, width = inputs[0].shape[-2:]
+    if not isinstance(inputs, torch.Tensor):
+        for image in inputs:
+            if image.shape[-2:] != inputs[0].shape[-2:]:
+                raise ValueError(
+                    f'A batch of images of {height}×{width} and {image.size(-2)}×{image.size(-1)} '
+                    'pixels would be padded, and a DCN could choose cells of the padding: resize '
+                    'or crop images to one size in the pipeline, or set batch_size=1.'
+                )
     divisor = getattr(preprocessor, 'pad_size_divisor', 1)
-    if sizes and any(length % divisor for length in sizes[0]):
-        height, width = sizes[0]
+    if divisor > 1 and (height % divisor or width % divisor):
         raise ValueError(
             f'data_preprocessor.pad_size_divisor={divisor} would pad images of {height}×{width} '
             'pixels, and a DCN could choose cells of the padding: leave it out, and resize or crop '
