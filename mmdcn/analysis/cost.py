@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 import time
 import warnings
 from collections import OrderedDict
@@ -103,14 +104,16 @@ def multiplications_by_part(
 
 @contextmanager
 def counting(model: nn.Module) -> Iterator[dict[str, int]]:
-    """Count the multiplications of a model inside of a ``with`` block.
+    """Count the multiplications of a model inside of a ``with`` block, in this thread alone.
+
+    Other threads may use the model meanwhile.
 
     Yields:
         dict: The result of :func:`multiplications_by_part`, filled when the block ends.
     """
     counter = _FlopCounter()
     parts: dict[str, int] = {}
-    with _attention_divided(), _parts_told(model, counter), _OuterProducts(counter), counter:
+    with _parts_told(model, counter), _OuterProducts(counter), counter:
         yield parts
     parts.update(
         (part, flops // 2)
@@ -248,7 +251,11 @@ def _refuse_unknown(library: str, operator: str) -> None:
 
 
 class _OuterProducts(TorchFunctionMode):
-    """Counts each ``einsum`` that sums over nothing, which torch runs as a plain product."""
+    """Counts each ``einsum`` that sums over nothing, which torch runs as a plain product.
+
+    A function mode also keeps ``nn.MultiheadAttention`` and its like from their fast path, whose
+    fused operators have no formulas.
+    """
 
     def __init__(self, counter: _FlopCounter):
         super().__init__()
@@ -266,19 +273,8 @@ class _OuterProducts(TorchFunctionMode):
 
 
 @contextmanager
-def _attention_divided() -> Iterator[None]:
-    """Let ``nn.MultiheadAttention`` and its like run as products that have formulas."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-
-
-@contextmanager
 def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
-    """Tell the counter which part is running.
+    """Tell the counter which part is running in this thread.
 
     The layers have hooks too, because a head's ``entropy`` may call them without the head's own
     forward.
@@ -292,14 +288,19 @@ def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
             if 'head' in path.split('.')
         )
 
+    thread = threading.get_ident()
+
     def enter(module: nn.Module, _: Any) -> None:
+        if threading.get_ident() != thread:
+            return
         part = part_of[module]
         if part == 'head' and saliency is not None:
             part += ' on coarse' if 'saliency' in counter.running else ' on refined'
         counter.enter(part)
 
     def leave(*_: Any) -> None:
-        counter.leave()
+        if threading.get_ident() == thread:
+            counter.leave()
 
     hooks = [
         hook

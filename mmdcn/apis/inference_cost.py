@@ -1,5 +1,7 @@
 """The cost of each image of a prediction."""
 
+import copy
+
 import torch
 from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
@@ -11,7 +13,7 @@ class InferenceCost:
     """Predicts and counts the multiplications of each image.
 
     Images with the same shape and the same number of patches cost the same. So each cost is counted
-    once, on a real pass.
+    once, on a real pass. Several threads may predict at once.
 
     Args:
         model: A classifier in evaluation mode.
@@ -57,10 +59,9 @@ class InferenceCost:
         """Return the cost of an image that gets this number of patches."""
         key = (*image.shape, patches)
         if key not in self._known:
-            selector = self.model.selector
-            self.model.selector = selector.with_budget(patches)
-            try:
-                self._known[key] = multiplications_by_part(self.model, image.unsqueeze(0))
-            finally:
-                self.model.selector = selector
+            # A shallow copy with the same layers, because other threads predict with the model.
+            model = copy.copy(self.model)
+            model._modules = dict(model._modules)
+            model.selector = self.model.selector.with_budget(patches)
+            self._known[key] = multiplications_by_part(model, image.unsqueeze(0))
         return self._known[key]

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import Any
 
 import matplotlib
@@ -15,7 +16,6 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from mmpretrain.apis import BaseInferencer
 from mmpretrain.structures import DataSample
 from rich.console import Console
@@ -38,7 +38,8 @@ class DCNInferencer(BaseInferencer):
 
     It works with every classifier of this project, for classes or numbers: DCNs with a fixed or an
     adaptive number of patches, and coarse, fine and other ``ImageClassifier`` models. Images go
-    through the test pipeline of the model's config. Images of equal size share a batch.
+    through the test pipeline of the model's config. Images of equal size share a batch. Several
+    threads may call one inferencer at once.
 
     Args:
         model: A name, config file, config or checkpoint, as for :func:`mmdcn.get_model`, or a
@@ -147,7 +148,8 @@ class DCNInferencer(BaseInferencer):
         batches: Any = track(
             range(0, len(inputs), batch_size),
             'Inference',
-            disable=len(inputs) == 1,
+            # In a terminal, a bar takes over the output of the whole process.
+            disable=len(inputs) == 1 or current_thread() is not main_thread(),
             console=Console(stderr=True),
             transient=True,
         )
@@ -247,7 +249,7 @@ class DCNInferencer(BaseInferencer):
                 f'This {type(self.model).__name__} has no convolution, so the '
                 'channels of its images are unknown.'
             )
-        with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+        with scope_of(cfg):
             return reading_pipeline(dataset.pipeline, channels)
 
     def _predict(self, batch: dict) -> list[DataSample]:

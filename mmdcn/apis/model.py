@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.model import BaseModel
-from mmengine.registry import DefaultScope
 from modelindex.load_model_index import load
 from modelindex.models.Model import Model
 
@@ -176,5 +175,5 @@ def _dataset_meta(config: Config, checkpoint: Checkpoint | None) -> dict:
         return checkpoint.meta['dataset_meta']
     if config.get('test_dataloader') is None:
         return {}
-    with DefaultScope.overwrite_default_scope(scope_of(config)):
+    with scope_of(config):
         return getattr(DATASETS.get(config.test_dataloader.dataset.type), 'METAINFO', {})

@@ -1,8 +1,10 @@
 """Build models and datasets from a config, without a runner."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
+from threading import RLock
 
 import torch
 from mmengine.config import Config
@@ -13,6 +15,8 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from mmdcn.registry import DATASETS, MODELS
 from mmdcn.utils.moved import moved
+
+_taking_turns = RLock()
 
 
 def read_config(path: str | PathLike, options: dict | None = None) -> Config:
@@ -41,9 +45,14 @@ def read_config(path: str | PathLike, options: dict | None = None) -> Config:
     return cfg
 
 
-def scope_of(cfg: Config) -> str:
-    """Return the scope in which the types of a config are searched first."""
-    return cfg.get('default_scope') or 'mmdcn'
+@contextmanager
+def scope_of(cfg: Config) -> Iterator[None]:
+    """Search types in the scope of a config first, inside of a ``with`` block.
+
+    MMEngine has one scope for all threads, so they take turns.
+    """
+    with _taking_turns, DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmdcn'):
+        yield
 
 
 def build_model(cfg: Config) -> BaseModel:
@@ -56,7 +65,7 @@ def build_model(cfg: Config) -> BaseModel:
     if model.get('data_preprocessor') is None and 'data_preprocessor' in cfg:
         model['data_preprocessor'] = cfg.data_preprocessor
     try:
-        with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+        with scope_of(cfg):
             return MODELS.build(model).eval()
     except KeyError as error:  # MMEngine raises it for a type that is not registered
         name = cfg.filename or 'in the checkpoint'
@@ -69,7 +78,7 @@ def build_model(cfg: Config) -> BaseModel:
 
 def build_dataset(cfg: Config, subset: str = 'test') -> Dataset:
     """Build the dataset of ``cfg.{subset}_dataloader``."""
-    with DefaultScope.overwrite_default_scope(scope_of(cfg)):
+    with scope_of(cfg):
         return DATASETS.build(cfg[f'{subset}_dataloader'].dataset)
 
 

@@ -1,6 +1,7 @@
 """Write files completely or not at all."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -25,7 +26,8 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'{path.stem}.{os.getpid()}.unfinished{path.suffix}')
+    writer = f'{os.getpid()}-{threading.get_ident()}'
+    unfinished = path.with_name(f'{path.stem}.{writer}.unfinished{path.suffix}')
     try:
         yield unfinished
         unfinished.replace(path)

@@ -1,4 +1,6 @@
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -173,6 +175,23 @@ def test_where_budgets_differ_each_image_has_its_own_cost(adaptive, digits):
         assert result['cost']['total'] == count_multiplications(adaptive.model, inputs)
         assert result['cost']['parts']['fine'] == number * 1_156_032  # DESIGN: a 14×14 patch
     assert type(adaptive.model.selector).__name__ == 'EntropySelector'
+
+
+def test_several_threads_get_the_answers_and_costs_of_one(adaptive, digits, tmp_path):
+    images = [image[: 60 + 5 * place, : 99 - 3 * place] for place, image in enumerate(digits[:5])]
+    expected = adaptive(images)
+    together = DCNInferencer(adaptive.model)  # which knows no costs yet
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # as often as Python can, another thread goes on
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            answers = list(threads.map(lambda _: together(images, show_dir=tmp_path), range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    for answer in [*answers, together(images)]:
+        for found, wanted in zip(answer, expected, strict=True):
+            assert_same(found, dict(wanted))
+    assert len(list(tmp_path.iterdir())) == len(images)
 
 
 def test_patches_are_placed_in_the_image_as_given(reader):

@@ -1,6 +1,10 @@
-import pytest
+from concurrent.futures import ThreadPoolExecutor, wait
 
-from mmdcn.utils.build import read_config
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
+
+from mmdcn.utils.build import read_config, scope_of
 
 from ..conftest import ROOT
 
@@ -30,3 +34,17 @@ def test_what_is_no_config_is_named(tmp_path, name, content, error, sentence):
         (tmp_path / name).write_text(content)
     with pytest.raises(error, match=sentence):
         read_config(tmp_path / name)
+
+
+def test_threads_take_turns_with_the_scope():
+    def scope_of_another():
+        with scope_of(Config(dict(default_scope='mmpretrain'))):
+            return DefaultScope.get_current_instance().scope_name
+
+    with ThreadPoolExecutor(1) as threads:
+        with scope_of(Config(dict(default_scope='mmengine'))):
+            found = threads.submit(scope_of_another)
+            assert not wait([found], timeout=0.2).done
+            assert DefaultScope.get_current_instance().scope_name == 'mmengine'
+        assert found.result() == 'mmpretrain'
+    assert DefaultScope.get_current_instance().scope_name == 'mmdcn'

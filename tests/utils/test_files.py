@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from mmdcn.utils.files import replacing
@@ -19,3 +21,17 @@ def test_a_failure_leaves_what_was_there(tmp_path):
         unfinished.write_text('half')
         raise KeyboardInterrupt
     assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
+
+
+def test_two_threads_write_one_file_after_the_other(tmp_path):
+    path = tmp_path / 'a.json'
+    with replacing(path) as mine, ThreadPoolExecutor(1) as threads:
+        mine.write_text('mine')
+
+        def write():
+            with replacing(path) as theirs:
+                theirs.write_text('theirs')
+
+        threads.submit(write).result()
+        assert path.read_text() == 'theirs'
+    assert path.read_text() == 'mine' and list(tmp_path.iterdir()) == [path]
