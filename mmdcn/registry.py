@@ -5,12 +5,25 @@ A type that is not registered here is searched in MMPretrain and then in MMEngin
 other scope, ``type='mmdcn.DCNClassifier'`` works without an import by hand.
 """
 
+from typing import Any
+
 from mmengine.registry import Registry
 from mmpretrain import registry as parents
 
 
 def _child(parent: Registry, location: str) -> Registry:
     return Registry(parent.name, parent=parent, scope='mmdcn', locations=[f'mmdcn.{location}'])
+
+
+def class_of(kind: str | type, registry: Registry) -> Any:
+    """Return what a config's ``type`` stands for, or None if there is no such thing.
+
+    Args:
+        kind: A registered name, with or without scope; a dotted name such as
+            ``'mmdcn.models.DCNClassifier'``; or the class itself, as in pure-Python configs.
+        registry: Where names are searched.
+    """
+    return registry.get(kind) if isinstance(kind, str) else kind
 
 
 RUNNERS = _child(parents.RUNNERS, 'engine')

@@ -62,12 +62,13 @@ def reading_pipeline(steps: Sequence[dict], channels: int) -> Compose:
             dataset makes or holds its images, files are loaded in grey or colour by ``channels``.
         channels: Channels of the images that the network takes.
     """
-    loaders = [step for step in steps if _is_loader(step)]
+    transforms = [TRANSFORMS.build(step) for step in steps]
+    loaders = [transform for transform in transforms if _is_loader(transform)]
     if not loaders:
-        loaders = [dict(type='mmdcn.LoadGrayscale' if channels == 1 else 'LoadImageFromFile')]
-    read = ReadImage(TRANSFORMS.build(loaders[0]), channels)
-    others = [TRANSFORMS.build(step) for step in steps if not _is_loader(step)]
-    return Compose([read, *others, check_size])
+        kind = 'mmdcn.LoadGrayscale' if channels == 1 else 'LoadImageFromFile'
+        loaders = [TRANSFORMS.build(dict(type=kind))]
+    others = [transform for transform in transforms if not _is_loader(transform)]
+    return Compose([ReadImage(loaders[0], channels), *others, check_size])
 
 
 class ReadImage:
@@ -168,8 +169,8 @@ def _existing(path: str | os.PathLike) -> str:
     return os.fspath(path)
 
 
-def _is_loader(step: dict) -> bool:
-    return str(step['type']).rpartition('.')[2].startswith('Load')
+def _is_loader(transform: Callable) -> bool:
+    return type(transform).__name__.startswith('Load')
 
 
 def _channels(image: np.ndarray) -> int:

@@ -15,7 +15,7 @@ from modelindex.load_model_index import load
 from modelindex.models.Model import Model
 
 from mmdcn.engine.launch import names_weights
-from mmdcn.registry import DATASETS
+from mmdcn.registry import DATASETS, class_of
 from mmdcn.utils.build import build_model, read_config, scope_of
 from mmdcn.utils.checkpoint import (
     Checkpoint,
@@ -176,4 +176,4 @@ def _dataset_meta(config: Config, checkpoint: Checkpoint | None) -> dict:
     if config.get('test_dataloader') is None:
         return {}
     with scope_of(config):
-        return getattr(DATASETS.get(config.test_dataloader.dataset.type), 'METAINFO', {})
+        return getattr(class_of(config.test_dataloader.dataset.type, DATASETS), 'METAINFO', {})

@@ -16,7 +16,13 @@ from mmengine.runner import Runner
 
 from mmdcn.engine.cpu import distribute_on_cpu
 from mmdcn.utils.build import read_config
-from mmdcn.utils.checkpoint import check_weights_of, load_named_weights, read_checkpoint
+from mmdcn.utils.checkpoint import (
+    check_weights_of,
+    load_named_weights,
+    loads_weights,
+    parts_of,
+    read_checkpoint,
+)
 
 # Launchers of processes, and the environment variables that tell each process its number.
 LAUNCHERS = dict(
@@ -62,6 +68,10 @@ def load_config(
         ValueError: The file is not a config, or no launcher has started this process.
     """
     cfg = read_config(path, options)
+    cfg.default_scope = cfg.get('default_scope') or 'mmdcn'
+    for part in parts_of(cfg.get('model')):
+        if loads_weights(part):
+            part['type'] = 'Pretrained'  # by another name, MMEngine would overwrite the weights
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
@@ -132,9 +142,7 @@ def check_weights(cfg: Config, checkpoint: str | None) -> None:
 def names_weights(model: dict) -> bool:
     """Return whether ``init_cfg`` loads weights of the whole model, or of both towers and head."""
     steps = model.get('init_cfg') or []
-    if any(
-        step.get('type') == 'Pretrained' for step in ([steps] if isinstance(steps, dict) else steps)
-    ):
+    if any(map(loads_weights, [steps] if isinstance(steps, dict) else steps)):
         return True
     parts = [model[name] for name in ('backbone', 'coarse', 'fine', 'head') if model.get(name)]
     return bool(parts) and all(map(names_weights, parts))

@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import sys
 import textwrap
 from collections.abc import Iterator
 from os import PathLike
@@ -10,10 +11,17 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, PretrainedInit
 from torch import nn
 
-from mmdcn.registry import DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS
+from mmdcn.registry import (
+    BATCH_AUGMENTS,
+    DATASETS,
+    MODELS,
+    TRANSFORMS,
+    WEIGHT_INITIALIZERS,
+    class_of,
+)
 from mmdcn.utils.safe_globals import register_safe_globals
 from mmdcn.utils.upgrade import upgrade
 
@@ -97,21 +105,28 @@ def load_named_weights(model: BaseModule) -> None:
         FileNotFoundError: A checkpoint is missing.
         ValueError: A checkpoint is of another model, or no ``init_cfg`` names a part's weights.
     """
-    unnamed = set(model.state_dict())
+    unnamed, loads = set(model.state_dict()), []
     for path, part in model.named_modules():
         steps = getattr(part, 'init_cfg', None) or []
         for step in [steps] if isinstance(steps, dict) else steps:
-            if step['type'] != 'Pretrained':
+            if not loads_weights(step):
                 continue
             unnamed -= {f'{path}.{name}'.lstrip('.') for name in part.state_dict()}
             if '://' not in step['checkpoint']:  # else MMEngine downloads it
                 _check_names(part, _read_part(step['checkpoint'], step.get('prefix')), {})
+            loads.append((step, part))
     if unnamed:
         raise ValueError(
             f'No init_cfg of this {type(model).__name__} names the weights of '
             f'{_first(sorted(unnamed))}: pass a checkpoint.'
         )
-    model.init_weights()
+    for step, part in reversed(loads):  # those of the whole after those of its parts
+        WEIGHT_INITIALIZERS.build(step)(part)
+
+
+def loads_weights(step: dict) -> bool:
+    """Return whether a step of an ``init_cfg`` loads the weights of a checkpoint."""
+    return class_of(step['type'], WEIGHT_INITIALIZERS) is PretrainedInit
 
 
 def _read_part(path: str, prefix: str | None) -> Checkpoint:
@@ -178,22 +193,21 @@ def config_of(checkpoint: Checkpoint) -> Config:
             f'The config in the checkpoint {checkpoint.path} holds more than plain '
             f'values ({_one_line(error)}): {remedy}.'
         ) from error
-    known = _registered()
     built = [
         config.get('model'),
         config.get('data_preprocessor'),
         config.get('test_dataloader', {}).get('dataset'),
     ]
-    for kind in (part['type'] for part in _parts(built)):
-        scope, _, name = kind.rpartition('.')
+    registered = _registered()
+    for part in parts_of(built):
+        found = _find(part['type'], registered)
         # MMEngine would import and call anything with the name of a type that is not registered.
-        if name not in known or '.' in scope:
+        if found is None:
             raise ValueError(
-                f'The config in the checkpoint {checkpoint.path} asks for {kind}, '
+                f'The config in the checkpoint {checkpoint.path} asks for {part["type"]}, '
                 f'which is not registered: import what registers it, or {remedy}.'
             )
-    for part in _parts(built):
-        if _downloads(part):
+        if _downloads(found.__name__, part):
             raise ValueError(
                 f'The config in the checkpoint {checkpoint.path} asks for '
                 f'{part["type"]}, which may run what it downloads: {remedy}.'
@@ -225,20 +239,19 @@ def _plain_values(text: str) -> dict:
     return values
 
 
-def _parts(part: Any) -> Iterator[dict]:
-    """Yield every ``dict(type='X', ...)`` inside of a config."""
+def parts_of(part: Any) -> Iterator[dict]:
+    """Yield every ``dict(type='X', ...)`` inside of a config whose type is a name."""
     if isinstance(part, dict):
         if isinstance(part.get('type'), str):
             yield part
         part = list(part.values())
     if isinstance(part, (list, tuple)):
         for value in part:
-            yield from _parts(value)
+            yield from parts_of(value)
 
 
-def _downloads(part: dict) -> bool:
+def _downloads(name: str, part: dict) -> bool:
     """Return whether a part from another library downloads a model, or its code, from a hub."""
-    name = part['type'].rpartition('.')[2]
     return (
         name.startswith('HuggingFace')
         or 'trust_remote_code' in part
@@ -248,15 +261,24 @@ def _downloads(part: dict) -> bool:
     )
 
 
-def _registered() -> set:
-    """Return all names in the registries that a prediction needs, including their parents."""
-    names = set()
-    for registry in (DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS):
+def _registered() -> list[tuple[str, Any]]:
+    """Return the names and classes in all registries that a prediction needs, and their parents."""
+    items: list = []
+    for registry in (BATCH_AUGMENTS, DATASETS, MODELS, TRANSFORMS, WEIGHT_INITIALIZERS):
         while registry is not None:
             registry.import_from_location()
-            names.update(registry.module_dict)
+            items += registry.module_dict.items()
             registry = registry.parent
-    return names
+    return items
+
+
+def _find(kind: str, registered: list[tuple[str, Any]]) -> Any:
+    """Find the registered class with a name or dotted name without an import, or return None."""
+    scope, _, name = kind.rpartition('.')
+    if '.' not in scope:
+        return dict(registered).get(name)
+    named = getattr(sys.modules.get(scope), '__dict__', {}).get(name)
+    return next((found for _, found in registered if found is named), None)
 
 
 def _first(names: list[str]) -> str:

@@ -3,6 +3,7 @@ import re
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.model import PretrainedInit
 from mmengine.registry import DefaultScope
 from mmengine.runner import save_checkpoint
 
@@ -178,6 +179,8 @@ def test_a_model_whose_weights_are_unknown_asks_for_them():
 
 
 WEIGHTS = dict(init_cfg=dict(type='Pretrained', checkpoint='a.pth'))
+DOTTED = dict(init_cfg=dict(type='mmengine.model.PretrainedInit', checkpoint='a.pth'))
+CLASS = dict(init_cfg=dict(type=PretrainedInit, checkpoint='a.pth'))
 MORE = dict(init_cfg=[dict(type='Kaiming'), WEIGHTS['init_cfg']])
 
 
@@ -189,6 +192,8 @@ MORE = dict(init_cfg=[dict(type='Kaiming'), WEIGHTS['init_cfg']])
         (dict(head=MORE), False),
         (dict(backbone=MORE, head=WEIGHTS), True),
         (WEIGHTS, True),
+        (DOTTED, True),
+        (CLASS, True),
     ],
 )
 def test_weights_are_known_where_all_parts_name_theirs(parts, known):

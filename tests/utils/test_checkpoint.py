@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
+from mmengine.model import PretrainedInit
 from mmengine.runner import save_checkpoint
 from torch import nn
 
@@ -17,6 +18,8 @@ from mmdcn.utils.checkpoint import (
 )
 
 from ..registered import CONFIGS
+
+PRETRAINED = ['Pretrained', 'mmengine.Pretrained', 'mmengine.model.PretrainedInit', PretrainedInit]
 
 
 def with_config(text: str, path='some.pth') -> Checkpoint:
@@ -159,7 +162,16 @@ def test_code_in_the_config_of_a_checkpoint_is_not_run(text, tmp_path, monkeypat
 
 @pytest.mark.parametrize(
     'kind',
-    ['os.system', 'mmengine.call_command', 'subprocess.run', 'Mine', 'mmdcn.models.DCNClassifier'],
+    [
+        'os.system',
+        'mmengine.call_command',
+        'subprocess.run',
+        'Mine',
+        'mmdcn.models.Mine',
+        'mmdcn.models.contracts.Grid',
+        'os.path.join',
+        'antigravity.antigravity.webbrowser',
+    ],
 )
 @pytest.mark.parametrize(
     'place',
@@ -179,6 +191,7 @@ def test_a_checkpoint_gets_nothing_built_that_is_not_registered(kind, place):
         ('HuggingFaceClassifier', 'model_name="a/b"'),
         ('TIMMBackbone', 'model_name="hf-hub:a/b"'),
         ('TIMMBackbone', 'pretrained=True'),
+        ('mmpretrain.models.TIMMBackbone', 'pretrained=True'),
         ('ResNet', 'name_or_path="a/b"'),
         ('ResNet', 'pretrained_model_name_or_path="a/b"'),
         ('ResNet', 'trust_remote_code=True'),
@@ -190,6 +203,13 @@ def test_a_checkpoint_gets_no_model_built_that_takes_code_off_a_hub(kind, option
         ValueError, match=f'asks for {kind}, which may run what it downloads: pass the config file'
     ):
         config_of(with_config(text))
+
+
+@pytest.mark.parametrize('kind', ['DCNClassifier', 'mmdcn.models.classifiers.dcn.DCNClassifier'])
+@pytest.mark.parametrize('augment', ['mmpretrain.Mixup', 'mmpretrain.models.Mixup'])
+def test_a_checkpoint_may_name_what_is_registered_in_any_way(kind, augment):
+    text = f'model = dict(type="{kind}", train_cfg=dict(augments=dict(type="{augment}")))'
+    assert config_of(with_config(text)).model.train_cfg.augments.type == augment
 
 
 def test_a_model_of_timm_without_downloads_is_taken():
@@ -210,9 +230,9 @@ def tower_file(path, **options):
     return tower, head
 
 
-def classifier(path, **head):
+def classifier(path, kind='Pretrained', **head):
     def named(prefix):
-        return dict(init_cfg=dict(type='Pretrained', checkpoint=str(path), prefix=prefix))
+        return dict(init_cfg=dict(type=kind, checkpoint=str(path), prefix=prefix))
 
     return MODELS.build(
         dict(
@@ -228,9 +248,10 @@ def classifier(path, **head):
     )
 
 
-def test_named_weights_are_all_loaded(tmp_path):
+@pytest.mark.parametrize('kind', PRETRAINED)
+def test_named_weights_are_all_loaded(kind, tmp_path):
     tower, head = tower_file(tmp_path / 'tower.pth')
-    model = classifier(tmp_path / 'tower.pth')
+    model = classifier(tmp_path / 'tower.pth', kind)
     load_named_weights(model)
     for mine, theirs in ((model.backbone, tower), (model.head, head)):
         assert all(map(torch.equal, mine.state_dict().values(), theirs.state_dict().values()))

@@ -15,6 +15,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from mmengine.config import Config
 
+from mmdcn.models import HintLoss
+from mmdcn.registry import MODELS, class_of
 from mmdcn.visualization.pictures import new_chart, save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -64,8 +66,9 @@ def draw(curves: dict[Path, dict[int, float]]) -> Figure:
 def hints_of(run: Path) -> str:
     """Return a label that tells whether a run used hints, from the config that it logged."""
     cfg = Config.fromfile(logs_of(run)[-1].with_name('config.py'))
-    losses = cfg.model.get('losses', {}).values()
-    weight = sum(loss.get('loss_weight', 0) for loss in losses if loss.type.endswith('HintLoss'))
+    losses = filter(None, cfg.model.get('losses', {}).values())
+    hints = [loss for loss in losses if class_of(loss.type, MODELS) is HintLoss]
+    weight = sum(loss.get('loss_weight', 0) for loss in hints)
     return f'hints, λ = {weight:g}' if weight else 'no hints'
 
 

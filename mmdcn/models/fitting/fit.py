@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 from torch import nn
 
 from mmdcn.models.contracts import Grid, Loss, Neck, Saliency, Selector, owes
-from mmdcn.registry import MODELS
+from mmdcn.registry import MODELS, class_of
 
 from .heads import check_reads_a_map
 from .probe import input_channels
@@ -112,8 +112,7 @@ def fit_preprocessor(
         return data_preprocessor
     config = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
     if train_cfg:
-        kind = config['type']
-        kind = MODELS.get(kind) if isinstance(kind, str) else kind
+        kind = class_of(config['type'], MODELS)
         if hasattr(kind, 'normalize'):
             raise ValueError(
                 'DCNClassifier(train_cfg=...) mixes images that are normalised, which '
