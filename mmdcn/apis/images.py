@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from mmengine.dataset import Compose
 from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmdcn.registry import TRANSFORMS
+
+from .placement import Placement, follow
 
 ImageInput = str | os.PathLike | np.ndarray
 
@@ -54,13 +55,17 @@ def describe(sample: DataSample) -> str:
     return f'An array of {height}×{width} pixels'
 
 
-def reading_pipeline(steps: Sequence[dict], channels: int) -> Compose:
+def reading_pipeline(steps: Sequence[dict], channels: int) -> Callable[[str | np.ndarray], dict]:
     """Build the pipeline of a test dataset so that it accepts a path or an array.
 
     Args:
         steps: Configs of the dataset's transforms. If none of them loads a file, because the
             dataset makes or holds its images, files are loaded in grey or colour by ``channels``.
         channels: Channels of the images that the network takes.
+
+    Returns:
+        Callable: Gives the pipeline's ``inputs`` and ``data_samples``, whose ``placement`` tells
+        where the image lies in the input.
     """
     transforms = [TRANSFORMS.build(step) for step in steps]
     loaders = [transform for transform in transforms if _is_loader(transform)]
@@ -68,7 +73,16 @@ def reading_pipeline(steps: Sequence[dict], channels: int) -> Compose:
         kind = 'mmdcn.LoadGrayscale' if channels == 1 else 'LoadImageFromFile'
         loaders = [TRANSFORMS.build(dict(type=kind))]
     others = [transform for transform in transforms if not _is_loader(transform)]
-    return Compose([ReadImage(loaders[0], channels), *others, check_size])
+    read = ReadImage(loaders[0], channels)
+
+    def pipeline(image: str | np.ndarray) -> dict:
+        data, placement = read(image), Placement()
+        for transform in others:
+            data, placement = follow(transform, data, placement)
+        data['data_samples'].set_field(placement, 'placement', field_type='metainfo')
+        return check_size(data)
+
+    return pipeline
 
 
 class ReadImage:

@@ -1,5 +1,6 @@
 """Predictions for images of one's own."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +10,12 @@ from threading import current_thread, main_thread
 from typing import Any
 
 import matplotlib
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from mmpretrain.apis import BaseInferencer
 from mmpretrain.structures import DataSample
@@ -92,6 +93,7 @@ class DCNInferencer(BaseInferencer):
         super().__init__(model, pretrained=None)
         self.classes = classes or getattr(model, '_dataset_meta', {}).get('classes')
         self._cost = InferenceCost(model)
+        self._said_lost = False
 
     def __call__(
         self,
@@ -122,7 +124,9 @@ class DCNInferencer(BaseInferencer):
               that the whole number is right; ``length_scores`` (M,); and ``digit_scores`` (M, 11),
               whose last class means none;
             - for a DCN: ``patch_bboxes`` (k, 4), float32, (x1, y1, x2, y2) in pixels of the given
-              image, the most salient first; and ``saliency`` (s1, s2);
+              image, the most salient first; and ``saliency`` (s1, s2). There are no
+              ``patch_bboxes`` if the test pipeline does more than resize, pad, crop the centre and
+              normalise;
             - ``cost``: the multiplications of this image, with ``parts`` by name and their
               ``total``.
 
@@ -287,8 +291,24 @@ class DCNInferencer(BaseInferencer):
                     )
                 result['pred_class'] = self.classes[label]
         if 'patch_bboxes' in pred:
-            result.update(patch_bboxes=_in_image(pred), saliency=pred.saliency.numpy())
+            if pred.placement.lost_in is None:
+                result['patch_bboxes'] = pred.placement.in_image(pred.patch_bboxes.numpy())
+            else:
+                self._say_lost(pred.placement.lost_in)
+            result['saliency'] = pred.saliency.numpy()
         return dict(**result, cost=pred.cost)
+
+    def _say_lost(self, transform: str) -> None:
+        """Say once in the log why results lack the patches."""
+        if self._said_lost:
+            return
+        self._said_lost = True
+        print_log(
+            f'Results have no patch_bboxes: how the {transform} of the test pipeline moves pixels '
+            'is not known. Data samples have the patches, in pixels of the input.',
+            logger='current',
+            level=logging.WARNING,
+        )
 
     def _show(self, figure: Figure, name: str, wait_time: float) -> None:
         if self.visualizer is None:
@@ -306,17 +326,3 @@ def _make_folder(path: str | os.PathLike) -> None:
             f'Pictures cannot be written into {path} ({error.strerror}): name '
             'another folder as show_dir.'
         ) from error
-
-
-def _in_image(pred: DataSample) -> np.ndarray:
-    """Return the patches in pixels of the given image, of which the input is a scaled copy."""
-    across, down = pred.get('scale_factor', (1.0, 1.0))
-    scaled = [
-        length * factor for length, factor in zip(pred.ori_shape, (down, across), strict=True)
-    ]
-    if any(abs(now - length) > 1 for now, length in zip(pred.img_shape, scaled, strict=True)):
-        raise ValueError(
-            'The test pipeline does more than scale images, so patches have no place '
-            'in the image as given: use return_datasamples=True.'
-        )
-    return (pred.patch_bboxes.numpy() / np.tile([across, down], 2)).astype(np.float32)

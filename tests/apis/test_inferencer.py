@@ -207,13 +207,32 @@ def test_patches_are_placed_in_the_image_as_given(reader):
     )
 
 
-def test_a_pipeline_that_crops_gives_no_patches_in_the_image_as_given():
+def with_step(**step) -> DCNInferencer:
+    """The paper's DCN after one more step of the test pipeline."""
     config = Config.fromfile(ROOT / 'configs/dcn/dcn-k8_1xb128-60e_cluttered-mnist.py')
-    config.test_dataloader.dataset.pipeline.insert(0, dict(type='CenterCrop', crop_size=60))
-    inferencer = DCNInferencer(config, pretrained=False)
-    assert len(inferencer(noise(100, 100), return_datasamples=True)[0].patch_bboxes) == 8
-    with pytest.raises(ValueError, match='The test pipeline does more than scale images'):
-        inferencer(noise(100, 100))
+    config.test_dataloader.dataset.pipeline.insert(0, step)
+    return DCNInferencer(config, pretrained=False)
+
+
+def test_patches_of_a_crop_are_placed_in_the_image_as_given():
+    inferencer, image = with_step(type='CenterCrop', crop_size=60), noise(100, 120)
+    (result,), (sample,) = inferencer(image), inferencer(image, return_datasamples=True)
+    np.testing.assert_array_equal(
+        result['patch_bboxes'], sample.patch_bboxes.numpy() + [30, 20, 30, 20]
+    )
+
+
+def test_patches_that_have_no_known_place_in_the_image_are_left_out_and_the_log_says_so(
+    monkeypatch, tmp_path
+):
+    said = []
+    monkeypatch.setattr(
+        'mmdcn.apis.inferencer.print_log', lambda text, **options: said.append(text)
+    )
+    inferencer = with_step(type='RandomFlip', prob=1.0)
+    for result in inferencer([noise(60, 60), noise(70, 60)], show_dir=tmp_path):
+        assert 'patch_bboxes' not in result and 'saliency' in result and 'pred_label' in result
+    assert len(said) == 1 and 'the RandomFlip of the test pipeline' in said[0]
 
 
 def test_a_number_is_given_as_its_digits_with_all_distributions(reader):
