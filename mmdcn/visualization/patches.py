@@ -13,6 +13,8 @@ from mmpretrain.structures import DataSample
 from mmdcn.models.contracts import Grid
 from mmdcn.models.heads.sequence_head import number_of
 
+from .pictures import drawable
+
 PANELS_A_ROW = 4
 PANEL_INCHES = 2.4  # a panel's width
 TITLE_INCHES = 0.3
@@ -72,9 +74,9 @@ def draw_patches(
         panel.set_axis_off()
     for panel, image, sample, title in zip(panels, images, samples, titles, strict=False):
         _draw_panel(panel, image.float().cpu().numpy(), sample, patch_grid)
-        panel.set_title(
-            title.text, fontsize=9, color={None: 'black', True: RIGHT, False: WRONG}[title.right]
-        )
+        text, font = drawable(title.text)
+        colour = {None: 'black', True: RIGHT, False: WRONG}[title.right]
+        panel.set_title(text, fontproperties=font, fontsize=9, color=colour)
     return figure
 
 

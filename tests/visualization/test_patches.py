@@ -5,6 +5,7 @@ from mmpretrain.structures import DataSample
 
 from mmdcn.models import PatchGrid
 from mmdcn.visualization.patches import RIGHT, WRONG, draw_patches, saliency_extent
+from mmdcn.visualization.pictures import to_array
 
 from ..models.dcns import build_dcn, build_svhn_dcn, labelled
 
@@ -112,3 +113,19 @@ def test_of_a_classifier_that_is_no_dcn_the_image_is_drawn():
     (panel,) = draw_patches([torch.rand(3, 20, 30)], [sample]).axes
     assert len(panel.get_images()) == 1 and not panel.patches
     assert panel.get_title() == 'predicted 3, true 4'
+
+
+@pytest.mark.filterwarnings('error:Glyph')
+@pytest.mark.parametrize(
+    'name, shown',
+    [
+        ('кот', 'кот'),
+        ('\u1d81', '\u1d81'),  # only a STIX font of matplotlib's has it
+        ('cat $x^{$', r'cat \$x^{\$'),  # as text, not as a formula
+        ('\U0010fffd', r'\U0010fffd'),  # which no font has
+    ],
+)
+def test_any_name_of_a_class_is_drawn(seen, name, shown):
+    figure = draw_patches(*seen, classes=[name] * 10)
+    to_array(figure)
+    assert figure.axes[0].get_title() == f'predicted {shown}, true {shown}'
