@@ -9,6 +9,7 @@ import numpy as np
 from mmpretrain.structures import DataSample
 from PIL import Image
 
+from mmdcn.datasets.transforms.loading import beyond_the_limit
 from mmdcn.registry import TRANSFORMS
 
 from .placement import Placement, follow
@@ -115,6 +116,8 @@ class ReadImage:
             data = self.load_file(dict(img_path=path))
         except (FileNotFoundError, ValueError):
             raise
+        except Image.DecompressionBombError as error:
+            raise ValueError(f'The image {path} has {beyond_the_limit()}') from error
         # Decoders raise many types of error on broken bytes.
         except Exception as error:
             raise ValueError(
@@ -156,8 +159,8 @@ def check_size(data: dict) -> dict:
     height, width = data['inputs'].shape[-2:]
     if Image.MAX_IMAGE_PIXELS is not None and height * width > Image.MAX_IMAGE_PIXELS:
         raise ValueError(
-            f'{describe(data["data_samples"])} becomes an input of {height}×{width} pixels, more '
-            f'than {Image.MAX_IMAGE_PIXELS}: crop it, or raise PIL.Image.MAX_IMAGE_PIXELS.'
+            f'{describe(data["data_samples"])} becomes an input of {height}×{width} pixels, '
+            f'{beyond_the_limit()}'
         )
     return data
 

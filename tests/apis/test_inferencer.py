@@ -515,9 +515,18 @@ def test_an_image_that_no_memory_would_hold_is_refused(reader, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 10_000)
     with pytest.raises(
         ValueError,
-        match='An array of 100×4 pixels becomes an input of 2750×110 pixels, more than 10000',
+        match='An array of 100×4 pixels becomes an input of 2750×110 pixels, more than the 10000 ',
     ):
         reader(noise(100, 4))
+
+
+@pytest.mark.parametrize('loader', ['LoadGrayscale', 'LoadImageFromFile'])
+def test_a_file_above_pils_limit_gets_a_remedy(loader, monkeypatch):
+    options = {} if loader == 'LoadGrayscale' else dict(imdecode_backend='pillow')
+    inferencer = with_step(type=loader, **options)
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 4_000)
+    with pytest.raises(ValueError, match='png has more than the 4000 .* shrink or cut the image'):
+        inferencer(DEMO)
 
 
 def test_what_pil_can_only_write_is_no_image_of_a_folder(trained, digits, tmp_path):

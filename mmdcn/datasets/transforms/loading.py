@@ -61,6 +61,14 @@ class LoadGrayscale(BaseTransform):
         return f'{type(self).__name__}()'
 
 
+def beyond_the_limit() -> str:
+    """Return the end of a sentence about an image that is larger than PIL allows."""
+    return (
+        f'more than the {Image.MAX_IMAGE_PIXELS} pixels that PIL takes for safe: shrink or cut the '
+        'image with another program, or, in Python, set PIL.Image.MAX_IMAGE_PIXELS = None first.'
+    )
+
+
 def _load(path: str) -> tuple[np.ndarray, int]:
     """Return the luminance of a file, (H, W) uint8, and its highest value if it has 16 bits."""
     try:
@@ -72,6 +80,8 @@ def _load(path: str) -> tuple[np.ndarray, int]:
         raise FileNotFoundError(
             f'The image {path} is missing; extract its archive again or correct the path.'
         ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f'The image {path} has {beyond_the_limit()}') from error
     # PIL's decoders raise many types of error on broken bytes.
     except Exception as error:
         raise ValueError(
