@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from .tables import made_once
+from .tables import jit_traces, made_once
 
 Size = tuple[int, int]
 
@@ -65,7 +65,15 @@ class Cells:
             ranked: (N, k) int64, flat row-major indices, the most salient first.
             budgets: (N,) int64, each from 0 to k.
             grid: (s1, s2), the size of a map.
+
+        Raises:
+            ValueError: ``torch.jit.trace`` runs, which would keep these budgets for all images.
         """
+        if jit_traces():
+            raise ValueError(
+                'torch.jit.trace cannot follow budgets that differ from image to image: choose '
+                'TopKSelector.'
+            )
         counts = budgets.tolist()
         total = sum(counts)
         image = torch.repeat_interleave(budgets, output_size=total)

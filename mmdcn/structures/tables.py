@@ -1,4 +1,4 @@
-"""Caches small tensors that depend on sizes alone."""
+"""Caches small tensors that depend on sizes alone, unless torch traces."""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -8,6 +8,11 @@ import torch
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 MOST_KEPT = 64
+
+
+def jit_traces() -> bool:
+    """Return whether ``torch.jit.trace`` runs; sizes are tensors then."""
+    return torch.jit.is_tracing()  # type: ignore[attr-defined]
 
 
 def made_once(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -27,7 +32,8 @@ def made_once(make: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(make)
     def get(*args: Any) -> Any:
-        if torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None:
+        traced = torch.compiler.is_compiling() or jit_traces()
+        if traced or _get_current_dispatch_mode() is not None:
             return make(*args)
         return kept(*args)
 

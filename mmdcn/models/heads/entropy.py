@@ -3,6 +3,7 @@
 import torch
 
 from mmdcn.models.contracts import HasEntropy
+from mmdcn.structures.tables import jit_traces
 
 
 def entropy_and_gradient_norm_by_autograd(
@@ -16,7 +17,15 @@ def entropy_and_gradient_norm_by_autograd(
 
     Returns:
         tuple: The entropy (N,) and its gradient's norm per cell (N, s1, s2), without a graph.
+
+    Raises:
+        ValueError: ``torch.jit.trace`` runs.
     """
+    if jit_traces():
+        raise ValueError(
+            'torch.jit.trace cannot follow a gradient that autograd computes: choose '
+            'ClassActivation, or a head that knows the gradient, such as GlobalMaxPoolHead.'
+        )
     with torch.inference_mode(False), torch.enable_grad():
         if feats.is_inference():  # autograd refuses these; a copy made here is accepted
             feats = feats.clone()

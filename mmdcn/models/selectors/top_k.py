@@ -8,6 +8,7 @@ from torch import nn
 
 from mmdcn.registry import MODELS
 from mmdcn.structures import Cells, Measured
+from mmdcn.structures.tables import jit_traces
 
 
 @MODELS.register_module()
@@ -57,7 +58,10 @@ class TopKSelector(nn.Module):
                 level=logging.WARNING,
             )
             self._said_all = True
-        return flat.topk(torch.sym_min(self.k, flat.size(1)), dim=1).indices
+        cells = flat.size(1)
+        if jit_traces():
+            cells = int(cells)
+        return flat.topk(torch.sym_min(self.k, cells), dim=1).indices
 
     def with_budget(self, k: int) -> 'TopKSelector':
         """Return a selector that gives each image k patches."""
