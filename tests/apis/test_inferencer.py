@@ -11,6 +11,7 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.visualization import Visualizer
+from mmpretrain.apis import ImageClassificationInferencer
 from PIL import Image
 
 from mmdcn import DCNInferencer, get_model
@@ -298,38 +299,33 @@ def test_a_colour_network_reads_files_and_bgr_arrays_alike(tmp_path):
         inferencer(tmp_path / 'broken.png')
 
 
-def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
-    inferencer = DCNInferencer(
-        Config(
-            dict(
-                model=dict(
-                    type='DCNClassifier',
-                    coarse=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
-                    coarse_scale=0.5,
-                    fine=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
-                    grid=dict(type='PatchGrid', size=32),
-                    selector=dict(type='TopKSelector', k=4),
-                    head=dict(
-                        type='GlobalMaxPoolHead',
-                        num_classes=3,
-                        in_channels=64,
-                        kernel_size=1,
-                        stride=1,
-                    ),
-                    data_preprocessor=dict(
-                        type='LateNormalization', mean=[9.0] * 3, std=[99.0] * 3
-                    ),
+def colour_dcn() -> Config:
+    return Config(
+        dict(
+            model=dict(
+                type='DCNClassifier',
+                coarse=dict(type='ResNet_CIFAR', depth=18, base_channels=8, stem_channels=8),
+                coarse_scale=0.5,
+                fine=dict(type='ResNet', depth=18, base_channels=8, stem_channels=8),
+                grid=dict(type='PatchGrid', size=32),
+                selector=dict(type='TopKSelector', k=4),
+                head=dict(
+                    type='GlobalMaxPoolHead', num_classes=3, in_channels=64, kernel_size=1, stride=1
                 ),
-                test_dataloader=dict(
-                    dataset=dict(
-                        type='CustomDataset',
-                        pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
-                    )
-                ),
-            )
-        ),
-        pretrained=False,
+                data_preprocessor=dict(type='LateNormalization', mean=[9.0] * 3, std=[99.0] * 3),
+            ),
+            test_dataloader=dict(
+                dataset=dict(
+                    type='CustomDataset',
+                    pipeline=[dict(type='LoadImageFromFile'), dict(type='PackInputs')],
+                )
+            ),
+        )
     )
+
+
+def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
+    inferencer = DCNInferencer(colour_dcn(), pretrained=False)
     images = [noise(150, 200, 3), noise(90, 90, 3), noise(150, 200, 3) + np.uint8(1)]
     for image, result in zip(images, inferencer(images, batch_size=3), strict=True):
         assert result['patch_bboxes'].shape == (4, 4) and np.isfinite(result['pred_scores']).all()
@@ -342,6 +338,14 @@ def test_a_dcn_of_any_two_backbones_answers_to_colour_images():
     for height, width in ((2, 9), (3, 2), (7, 300), (31, 33)):
         (result,) = inferencer(noise(height, width, 3))
         assert np.isfinite(result['pred_scores']).all() and np.isfinite(result['saliency']).all()
+
+
+def test_mmpretrains_inferencer_says_the_same_of_a_model_that_is_built():
+    model, image = get_model(colour_dcn()), noise(90, 120, 3)
+    (found,) = ImageClassificationInferencer(model)(image)
+    (expected,) = DCNInferencer(model)(image)
+    assert found['pred_label'] == expected['pred_label']
+    np.testing.assert_allclose(found['pred_scores'], expected['pred_scores'], rtol=1e-5)
 
 
 def test_what_torch_says_of_an_image_that_is_too_small_comes_with_its_name():
