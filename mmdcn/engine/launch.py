@@ -70,7 +70,7 @@ def load_config(
     cfg = read_config(path, options)
     cfg.default_scope = cfg.get('default_scope') or 'mmdcn'
     for part in parts_of(cfg.get('model')):
-        if loads_weights(part):
+        if 'checkpoint' in part and loads_weights(part):
             part['type'] = 'Pretrained'  # by another name, MMEngine would overwrite the weights
     if work_dir is not None:
         cfg.work_dir = work_dir
