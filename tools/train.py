@@ -11,9 +11,10 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.logging import print_log
 
 from mmdcn.engine.cpu import keep_freed_memory
+from mmdcn.engine.launch import build_train_runner, newest_checkpoint
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -44,8 +45,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with errors_as_messages():
         cfg = training_config(args)
+        runner = build_train_runner(cfg)
     keep_freed_memory()
-    Runner.from_cfg(cfg).train()
+    runner.train()
 
 
 def training_config(args: argparse.Namespace) -> Config:
@@ -60,11 +62,16 @@ def training_config(args: argparse.Namespace) -> Config:
         on_gpu = torch.cuda.is_available()
         cfg.optim_wrapper.type = 'AmpOptimWrapper' if on_gpu else 'mmdcn.CPUAmpOptimWrapper'
         cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
-    if args.resume is not None:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
-        if cfg.load_from and '://' not in cfg.load_from and not osp.isfile(cfg.load_from):
-            raise FileNotFoundError(f'The checkpoint {cfg.load_from} to go on from is not there.')
+    if args.resume == 'auto' or (cfg.get('resume') and not (args.resume or cfg.get('load_from'))):
+        newest = newest_checkpoint(cfg)
+        cfg.resume = newest is not None
+        cfg.load_from = newest or cfg.get('load_from')
+        if newest is None:
+            print_log(f'No checkpoint to resume from in {cfg.work_dir}: training begins.')
+    elif args.resume:
+        cfg.resume, cfg.load_from = True, args.resume
+    if cfg.get('resume') and '://' not in cfg.load_from and not osp.isfile(cfg.load_from):
+        raise FileNotFoundError(f'The checkpoint {cfg.load_from} to go on from is not there.')
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise ValueError(

@@ -15,6 +15,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
 from mmdcn.engine.cpu import distribute_on_cpu
+from mmdcn.engine.hooks import ResumeHook
 from mmdcn.utils.build import read_config
 from mmdcn.utils.checkpoint import (
     check_weights_of,
@@ -121,6 +122,27 @@ def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = Fa
         # MMEngine would load only the weights with matching names and go on.
         check_weights_of(model.module if tta else model, read_checkpoint(checkpoint))
     return runner
+
+
+def build_train_runner(cfg: Config) -> Runner:
+    """Build a runner that is ready for ``train()``, and for resuming with a changed config."""
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(ResumeHook())
+    return runner
+
+
+def newest_checkpoint(cfg: Config) -> str | None:
+    """Return the path of the newest checkpoint of a config's work dir, or None without one.
+
+    MMEngine keeps an absolute path, which in a copied folder is that of the original.
+    """
+    last = Path(cfg.work_dir, 'last_checkpoint')
+    if not last.is_file():
+        return None
+    path = last.read_text().strip()
+    if cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
+        return path  # elsewhere by intention
+    return str(last.with_name(Path(path).name))
 
 
 def check_weights(cfg: Config, checkpoint: str | None) -> None:

@@ -59,6 +59,7 @@ def test_a_killed_run_resumes_on_the_loss_curve_of_one_that_was_not(trained, tmp
     output = run_tool(*command)
     assert 'resumed epoch: ' in output
     assert 'resumed epoch: 0' not in output
+    assert 'The config differs' not in output
     for key in ('loss', 'loss_cls', 'hint_distance', 'lr', 'patch_hit'):
         expected, found = logged(trained, key), logged(tmp_path, key)
         assert list(found) == list(range(1, 3 * ITERATIONS + 1)) == list(expected)

@@ -1,7 +1,8 @@
 """Hooks for a runner."""
 
 from .dcn_visualization_hook import DCNVisualizationHook
+from .resume_hook import ResumeHook
 from .set_epoch_hook import SetEpochHook
 from .sync_all_buffers_hook import SyncAllBuffersHook
 
-__all__ = ['DCNVisualizationHook', 'SetEpochHook', 'SyncAllBuffersHook']
+__all__ = ['DCNVisualizationHook', 'ResumeHook', 'SetEpochHook', 'SyncAllBuffersHook']
