@@ -84,7 +84,9 @@ class DCNInferencer(BaseInferencer):
                 'mmdcn.get_model.'
             )
         elif not isinstance(pretrained, bool) and pretrained is not None:
-            load_weights(model, read_checkpoint(pretrained))
+            checkpoint = read_checkpoint(pretrained)
+            load_weights(model, checkpoint)
+            model._dataset_meta = checkpoint.meta.get('dataset_meta') or model._dataset_meta
         try:
             model.to(device or next(model.parameters()).device)
         except (AssertionError, RuntimeError) as error:  # torch raises these for a bad device

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.fileio import list_from_file
 from mmengine.model import BaseModel
 from modelindex.load_model_index import load
 from modelindex.models.Model import Model
@@ -99,7 +100,7 @@ def get_model(
     if checkpoint is not None:
         load_weights(built, checkpoint)
     elif pretrained:
-        load_named_weights(built)
+        checkpoint = next(iter(load_named_weights(built)), None)
     built._config, built._metainfo = config, metainfo
     built._dataset_meta = _dataset_meta(config, checkpoint)
     return built.to(device)
@@ -175,5 +176,11 @@ def _dataset_meta(config: Config, checkpoint: Checkpoint | None) -> dict:
         return checkpoint.meta['dataset_meta']
     if config.get('test_dataloader') is None:
         return {}
+    dataset = config.test_dataloader.dataset
     with scope_of(config):
-        return getattr(class_of(config.test_dataloader.dataset.type, DATASETS), 'METAINFO', {})
+        metainfo = getattr(class_of(dataset.type, DATASETS), 'METAINFO', {})
+    classes = dataset.get('classes')
+    if isinstance(classes, str):  # a file, as MMPretrain's datasets read it
+        classes = list_from_file(Path(classes).expanduser())
+    own = {'classes': tuple(classes)} if classes else {}
+    return {**metainfo, **own, **dataset.get('metainfo', {})}

@@ -13,17 +13,20 @@ import torch.distributed as torch_dist
 from mmengine.config import Config, ConfigDict
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+from torch import nn
 
 from mmdcn.engine.cpu import distribute_on_cpu
 from mmdcn.engine.hooks import ResumeHook
 from mmdcn.utils.build import read_config
 from mmdcn.utils.checkpoint import (
+    Checkpoint,
     check_weights_of,
     load_named_weights,
     loads_weights,
     parts_of,
     read_checkpoint,
 )
+from mmdcn.utils.classes import check_classes, class_names, names_in, remedy
 
 # Launchers of processes, and the environment variables that tell each process its number.
 LAUNCHERS = dict(
@@ -105,7 +108,7 @@ def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = Fa
     Raises:
         FileNotFoundError: A checkpoint that an ``init_cfg`` names is not there.
         ValueError: There is no such checkpoint, there are no weights, the weights are of another
-            model, or there are no views to average.
+            model, the test set numbers the classes otherwise, or there are no views to average.
     """
     check_weights(cfg, checkpoint)
     cfg.load_from = checkpoint
@@ -116,18 +119,48 @@ def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = Fa
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     runner = Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = model.module if tta else model
     if checkpoint is None:
-        load_named_weights(model)
+        sources = load_named_weights(model)
     elif '://' not in checkpoint:  # else MMEngine downloads it
+        sources = [read_checkpoint(checkpoint)]
         # MMEngine would load only the weights with matching names and go on.
-        check_weights_of(model.module if tta else model, read_checkpoint(checkpoint))
+        check_weights_of(model, sources[0])
+    else:
+        sources = []
+    _check_test_classes(runner, model, sources)
     return runner
 
 
+def _check_test_classes(runner: Runner, model: nn.Module, sources: list[Checkpoint]) -> None:
+    """Check that labels of the test set mean the classes that the model learned."""
+    found = class_names(runner.test_dataloader.dataset)
+    for source in sources:
+        known = names_in(source.meta.get('dataset_meta'))
+        check_classes(known, f'the checkpoint {source.path}', found, 'test')
+    number = getattr(getattr(model, 'head', None), 'num_classes', None)
+    if found and number and number != len(found):
+        raise ValueError(
+            f'The model tells {number} classes apart, and the test set has {len(found)}. '
+            + remedy('test')
+        )
+
+
 def build_train_runner(cfg: Config) -> Runner:
-    """Build a runner that is ready for ``train()``, and for resuming with a changed config."""
+    """Build a runner that is ready for ``train()``, and for resuming with a changed config.
+
+    Raises:
+        ValueError: The training set and the validation set number their classes otherwise.
+    """
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ResumeHook())
+    if runner.train_loop is not None and runner.val_loop is not None:
+        check_classes(
+            class_names(runner.train_dataloader.dataset),
+            'the training set',
+            class_names(runner.val_dataloader.dataset),
+            'val',
+        )
     return runner
 
 

@@ -98,14 +98,18 @@ def check_weights_of(model: nn.Module, checkpoint: Checkpoint) -> None:
     )
 
 
-def load_named_weights(model: BaseModule) -> None:
+def load_named_weights(model: BaseModule) -> list[Checkpoint]:
     """Load all weights of a model, as named by the ``init_cfg`` of its parts.
+
+    Returns:
+        list: The checkpoints of the whole model or of its heads, whose ``dataset_meta`` names the
+        classes.
 
     Raises:
         FileNotFoundError: A checkpoint is missing.
         ValueError: A checkpoint is of another model, or no ``init_cfg`` names a part's weights.
     """
-    unnamed, loads = set(model.state_dict()), []
+    unnamed, loads, sources = set(model.state_dict()), [], []
     for path, part in model.named_modules():
         steps = getattr(part, 'init_cfg', None) or []
         for step in [steps] if isinstance(steps, dict) else steps:
@@ -113,7 +117,10 @@ def load_named_weights(model: BaseModule) -> None:
                 continue
             unnamed -= {f'{path}.{name}'.lstrip('.') for name in part.state_dict()}
             if '://' not in step['checkpoint']:  # else MMEngine downloads it
-                _check_names(part, _read_part(step['checkpoint'], step.get('prefix')), {})
+                checkpoint = _read_part(step['checkpoint'], step.get('prefix'))
+                _check_names(part, checkpoint, {})
+                if path.rpartition('.')[2] in ('', 'head'):
+                    sources.append(checkpoint)
             loads.append((step, part))
     if unnamed:
         raise ValueError(
@@ -122,6 +129,7 @@ def load_named_weights(model: BaseModule) -> None:
         )
     for step, part in reversed(loads):  # those of the whole after those of its parts
         WEIGHT_INITIALIZERS.build(step)(part)
+    return sources
 
 
 def loads_weights(step: dict) -> bool:

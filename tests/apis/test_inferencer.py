@@ -437,6 +437,14 @@ def test_classes_are_as_many_as_the_network_tells_apart():
         DCNInferencer('dcn-k8-hint', classes=['a'])(str(DEMO))
 
 
+def test_other_weights_bring_their_own_classes(tmp_path):
+    model = get_model('dcn-k8-hint')
+    names = [f'class {number}' for number in range(10)]
+    meta = dict(dataset_meta=dict(classes=names))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), tmp_path / 'weights.pth')
+    assert DCNInferencer(model, tmp_path / 'weights.pth').classes == names
+
+
 def test_a_picture_can_be_shown(trained, monkeypatch):
     shown = []
     monkeypatch.setattr(matplotlib, 'get_backend', lambda: 'tkagg')

@@ -118,6 +118,20 @@ def test_without_pretrained_the_weights_are_those_of_initialisation():
     assert fresh._dataset_meta['classes'][7] == '7 - seven'
 
 
+@pytest.mark.parametrize('given', ['metainfo', 'list', 'file'])
+def test_the_config_may_name_the_classes(given, tmp_path):
+    names = [f'class {number}' for number in range(10)]
+    (tmp_path / 'classes.txt').write_text('\n'.join(names))
+    config = Config.fromfile(FOLDER / f'{QUICK}.py')
+    options = dict(
+        metainfo=dict(metainfo=dict(classes=names)),
+        list=dict(classes=names),
+        file=dict(classes=str(tmp_path / 'classes.txt')),
+    )
+    config.test_dataloader.dataset.update(options[given])
+    assert list(mmdcn.get_model(config)._dataset_meta['classes']) == names
+
+
 def test_settings_of_the_model_can_be_changed():
     assert mmdcn.get_model('dcn-k8-hint', True, selector=dict(k=12)).selector.k == 12
 

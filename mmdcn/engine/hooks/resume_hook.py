@@ -14,6 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from mmdcn.registry import HOOKS
 from mmdcn.utils.checkpoint import Checkpoint, check_weights_of
+from mmdcn.utils.classes import check_classes, class_names, names_in
 
 # What a scheduler's state holds beside its settings.
 _PROGRESS = {
@@ -45,7 +46,7 @@ class ResumeHook(Hook):
 
         Raises:
             ValueError: The checkpoint does not hold the state of training, or that of another
-                model, optimizer or kind of schedule that depends on results.
+                model, other classes, another optimizer or kind of schedule that depends on results.
         """
         if not runner._resume:
             return
@@ -72,6 +73,12 @@ def _check(runner: Runner, checkpoint: dict) -> None:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     check_weights_of(
         model, Checkpoint(Path(runner._load_from), checkpoint['state_dict'], checkpoint['meta'])
+    )
+    check_classes(
+        names_in(checkpoint['meta'].get('dataset_meta')),
+        f'the checkpoint {runner._load_from}',
+        class_names(runner.train_dataloader.dataset),
+        'train',
     )
     own, given = runner.optim_wrapper.state_dict(), checkpoint['optimizer']
     sizes = [[len(group['params']) for group in state['param_groups']] for state in (own, given)]
