@@ -7,6 +7,7 @@ import subprocess
 import time
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as torch_dist
@@ -20,11 +21,13 @@ from mmdcn.engine.hooks import ResumeHook
 from mmdcn.utils.build import read_config
 from mmdcn.utils.checkpoint import (
     Checkpoint,
+    check_named_weights,
+    check_some_fit,
     check_weights_of,
+    fetch_checkpoint,
     load_named_weights,
     loads_weights,
     parts_of,
-    read_checkpoint,
 )
 from mmdcn.utils.classes import check_classes, class_names, names_in, remedy
 
@@ -118,18 +121,20 @@ def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = Fa
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     runner = Runner.from_cfg(cfg)
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model: Any = _unwrapped(runner)
     model = model.module if tta else model
     if checkpoint is None:
         sources = load_named_weights(model)
-    elif '://' not in checkpoint:  # else MMEngine downloads it
-        sources = [read_checkpoint(checkpoint)]
+    else:
+        sources = [fetch_checkpoint(checkpoint)]
         # MMEngine would load only the weights with matching names and go on.
         check_weights_of(model, sources[0])
-    else:
-        sources = []
     _check_test_classes(runner, model, sources)
     return runner
+
+
+def _unwrapped(runner: Runner) -> nn.Module:
+    return runner.model.module if is_model_wrapper(runner.model) else runner.model
 
 
 def _check_test_classes(runner: Runner, model: nn.Module, sources: list[Checkpoint]) -> None:
@@ -150,10 +155,21 @@ def build_train_runner(cfg: Config) -> Runner:
     """Build a runner that is ready for ``train()``, and for resuming with a changed config.
 
     Raises:
-        ValueError: The training set and the validation set number their classes otherwise.
+        FileNotFoundError: A checkpoint that an ``init_cfg`` names is not there.
+        ValueError: Not one weight of a checkpoint fits, or the training set and the validation set
+            number their classes otherwise.
     """
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ResumeHook())
+    model = _unwrapped(runner)
+    check_named_weights(model)
+    if cfg.get('load_from') and not cfg.get('resume'):
+        check_some_fit(
+            model,
+            fetch_checkpoint(cfg.load_from),
+            'To start parts of the model from it, give each in place of load_from an '
+            "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.').",
+        )
     if runner.train_loop is not None and runner.val_loop is not None:
         check_classes(
             class_names(runner.train_dataloader.dataset),

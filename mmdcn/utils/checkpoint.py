@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModel, BaseModule, PretrainedInit
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmdcn.registry import (
@@ -29,7 +30,7 @@ from mmdcn.utils.upgrade import upgrade
 class Checkpoint(NamedTuple):
     """The parts of an MMEngine checkpoint that a prediction needs."""
 
-    path: Path
+    path: Path | str  # a file, or an address
     weights: dict[str, torch.Tensor]
     meta: dict  # 'cfg' (text), 'dataset_meta' and others
 
@@ -58,6 +59,23 @@ def read_checkpoint(path: str | PathLike) -> Checkpoint:
         raise ValueError(
             f'The checkpoint {path} is cut or is none ({_one_line(error)}).'
         ) from error
+    return _parts_of(path, content)
+
+
+def fetch_checkpoint(source: str) -> Checkpoint:
+    """Read a checkpoint from a file, or from an address as MMEngine does, which keeps a copy.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not a checkpoint; or a file holds more than weights and plain values.
+    """
+    if '://' not in source:
+        return read_checkpoint(source)
+    return _parts_of(source, CheckpointLoader.load_checkpoint(source, map_location='cpu'))
+
+
+def _parts_of(path: Path | str, content: Any) -> Checkpoint:
+    """Return the parts of what a file of weights holds."""
     weights = content.get('state_dict', content) if isinstance(content, dict) else {}
     if not (
         isinstance(weights, dict)
@@ -110,18 +128,12 @@ def load_named_weights(model: BaseModule) -> list[Checkpoint]:
         ValueError: A checkpoint is of another model, or no ``init_cfg`` names a part's weights.
     """
     unnamed, loads, sources = set(model.state_dict()), [], []
-    for path, part in model.named_modules():
-        steps = getattr(part, 'init_cfg', None) or []
-        for step in [steps] if isinstance(steps, dict) else steps:
-            if not loads_weights(step):
-                continue
-            unnamed -= {f'{path}.{name}'.lstrip('.') for name in part.state_dict()}
-            if '://' not in step['checkpoint']:  # else MMEngine downloads it
-                checkpoint = _read_part(step['checkpoint'], step.get('prefix'))
-                _check_names(part, checkpoint, {})
-                if path.rpartition('.')[2] in ('', 'head'):
-                    sources.append(checkpoint)
-            loads.append((step, part))
+    for path, part, step, checkpoint in _pretrained_parts(model):
+        unnamed -= {f'{path}.{name}'.lstrip('.') for name in part.state_dict()}
+        _check_names(part, checkpoint, {})
+        if path.rpartition('.')[2] in ('', 'head'):
+            sources.append(checkpoint)
+        loads.append((step, part))
     if unnamed:
         raise ValueError(
             f'No init_cfg of this {type(model).__name__} names the weights of '
@@ -137,10 +149,68 @@ def loads_weights(step: dict) -> bool:
     return class_of(step['type'], WEIGHT_INITIALIZERS) is PretrainedInit
 
 
+def check_named_weights(model: nn.Module) -> None:
+    """Check that each checkpoint that an ``init_cfg`` names has weights for its part.
+
+    MMEngine would only log what does not fit, and go on.
+
+    Raises:
+        FileNotFoundError: A checkpoint is missing.
+        ValueError: Not one weight of a checkpoint fits.
+    """
+    for path, part, _, checkpoint in _pretrained_parts(model):
+        check_some_fit(
+            part,
+            checkpoint,
+            f'Set checkpoint and prefix of the init_cfg of {path or "the model"}: '
+            "prefix='backbone.' takes the backbone of a classifier.",
+        )
+
+
+def check_some_fit(part: nn.Module, checkpoint: Checkpoint, remedy: str) -> None:
+    """Check that at least one weight of a checkpoint fits, by name and shape.
+
+    Of whole models, the head's weights do not count, because models without a common tower may
+    have the same head.
+
+    Args:
+        part: A model or a part of one.
+        checkpoint: The checkpoint.
+        remedy: What to do, for the message.
+
+    Raises:
+        ValueError: Not one weight fits.
+    """
+    given = dict(checkpoint.weights)
+    # Some models rename the weights of other libraries.
+    for hook in part._load_state_dict_pre_hooks.values():
+        hook(given, '', {}, False, [], [], [])
+    own = part.state_dict()
+    if isinstance(part, BaseModel):
+        own = {name: weight for name, weight in own.items() if not name.startswith('head.')} or own
+    if own and not any(
+        name in given and given[name].shape == weight.shape for name, weight in own.items()
+    ):
+        what = f'has {_first(list(given))}' if given else 'has none of this prefix'
+        raise ValueError(
+            f'Not one weight of the checkpoint {checkpoint.path} fits this {type(part).__name__}, '
+            f'which has {_first(list(own))}: the checkpoint {what}. {remedy}'
+        )
+
+
+def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict, Checkpoint]]:
+    """Yield the path, the part, the step and its checkpoint, for each ``Pretrained`` in an ``init_cfg``."""
+    for path, part in model.named_modules():
+        steps = getattr(part, 'init_cfg', None) or []
+        for step in [steps] if isinstance(steps, dict) else steps:
+            if loads_weights(step):
+                yield path, part, step, _read_part(step['checkpoint'], step.get('prefix'))
+
+
 def _read_part(path: str, prefix: str | None) -> Checkpoint:
     """Read the weights whose names begin with ``prefix``, and remove it from the names."""
     try:
-        checkpoint = read_checkpoint(path)
+        checkpoint = fetch_checkpoint(path)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{error} The init_cfg of the config names it: train that model, '
