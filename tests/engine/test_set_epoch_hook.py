@@ -1,5 +1,6 @@
 import copy
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 from mmengine.dataset import (
@@ -123,3 +124,10 @@ def test_a_wrapper_that_repeats_images_says_so_once(wrap, mnist_root, caplog):
             )
     logger.removeHandler(caplog.handler)
     assert caplog.text.count('shows images of ClutteredMNIST several times an epoch') == 1
+
+
+def test_a_mock_of_a_dataset_has_no_end_of_wrapped_ones():
+    """MMPretrain's tool that draws a schedule trains on one, with the hooks of the config."""
+    dataset = MagicMock(metainfo=None)
+    epoch_begins(dataset, 3)
+    dataset.set_epoch.assert_called_once_with(3)

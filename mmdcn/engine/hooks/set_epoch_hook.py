@@ -7,7 +7,6 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
-from torch.utils.data import Dataset
 
 from mmdcn.registry import HOOKS
 
@@ -47,20 +46,27 @@ class SetEpochHook(Hook):
 
     def _say_if_repeated(self, dataset: Any) -> None:
         """Say once that a wrapper which is longer than its dataset shows the same images again."""
-        inner: Any = getattr(dataset, 'dataset', None)
-        if self._said or not getattr(inner, 'regenerate', False) or len(dataset) <= len(inner):
+        inner: Any = _own(dataset, 'dataset')
+        drawn = [part for part in _unwrap(inner) if getattr(part, 'regenerate', False)]
+        if self._said or not drawn or len(dataset) <= len(inner):
             return
         self._said = True
         print_log(
-            f'{type(dataset).__name__} shows images of {type(inner).__name__} several times an '
+            f'{type(dataset).__name__} shows images of {type(drawn[0]).__name__} several times an '
             'epoch, each time with the same clutter: train for more epochs in place of repeating.',
             logger='current',
             level=logging.WARNING,
         )
 
 
-def _unwrap(dataset: Dataset) -> Iterator[Dataset]:
+def _unwrap(dataset: Any) -> Iterator[Any]:
+    if dataset is None:
+        return
     yield dataset
-    inner = [dataset.dataset] if hasattr(dataset, 'dataset') else getattr(dataset, 'datasets', [])
-    for part in inner:
+    for part in [_own(dataset, 'dataset'), *(_own(dataset, 'datasets') or [])]:
         yield from _unwrap(part)
+
+
+def _own(dataset: Any, name: str) -> Any:
+    """Return an attribute of the object itself, or None; a mock would have any by `getattr`."""
+    return getattr(dataset, '__dict__', {}).get(name)
