@@ -25,7 +25,12 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
         OSError: The file cannot be written there.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(
+            f'{path} cannot be written, because {path.parent} is not a folder.'
+        ) from error
     writer = f'{os.getpid()}-{threading.get_ident()}'
     unfinished = path.with_name(f'{path.stem}.{writer}.unfinished{path.suffix}')
     try:

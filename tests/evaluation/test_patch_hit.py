@@ -50,3 +50,18 @@ def test_the_metric_is_the_mean_over_images_with_patches_in_percent(hits, mean):
         sample.set_field(torch.tensor([[2.0, 2.0, 8.0, 8.0]]), 'gt_bboxes')
         evaluator.process(data_samples=[sample])
     assert evaluator.evaluate(len(hits)) == {'patch_hit/mean': mean}
+
+
+@pytest.mark.parametrize(
+    'field, remedy',
+    [
+        ('patch_bboxes', 'the model does not predict it, so remove PatchHit from the evaluator'),
+        ('gt_bboxes', r"pack it with PackInputs\(algorithm_keys=\('gt_bboxes', \)\)"),
+    ],
+)
+def test_a_field_that_is_missing_is_named(field, remedy):
+    sample = DataSample()
+    for name in {'patch_bboxes', 'gt_bboxes'} - {field}:
+        sample.set_field(torch.rand(1, 4), name)
+    with pytest.raises(ValueError, match=f'PatchHit needs {field}, which .*: {remedy}'):
+        Evaluator(dict(type='PatchHit')).process(data_samples=[sample])

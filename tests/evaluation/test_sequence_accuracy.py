@@ -78,3 +78,18 @@ def test_a_share_out_of_range_is_named(share):
         r' must be within \(0, 1\], got',
     ):
         SequenceAccuracy(coverage_accuracy=share)
+
+
+@pytest.mark.parametrize(
+    'field, remedy',
+    [
+        ('gt_sequence', r"pack it with PackInputs\(algorithm_keys=\('gt_sequence', \)\)"),
+        ('pred_sequence', 'the model does not predict it, so remove SequenceAccuracy from the'),
+        ('pred_confidence', 'the model does not predict it, so remove SequenceAccuracy from the'),
+    ],
+)
+def test_a_field_that_is_missing_is_named(field, remedy):
+    sample = read([1], [1])
+    sample.pop(field)
+    with pytest.raises(ValueError, match=f'SequenceAccuracy needs {field}, which .*: {remedy}'):
+        evaluate([sample])

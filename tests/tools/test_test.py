@@ -1,5 +1,6 @@
 import json
 
+import mmengine
 import pytest
 from mmengine.config import Config
 from mmengine.runner import save_checkpoint
@@ -10,6 +11,7 @@ from ..conftest import ROOT
 from .running import QUICK, run_tool
 
 TABLE = 'tools/analysis_tools/table2.py'
+(WEIGHTS,) = (ROOT / 'checkpoints').glob('dcn-k8-hint_*.pth')
 TOWERS = {'coarse-w25_1xb32-10e_svhn': 'epoch_10.pth', 'fine-w25_1xb32-5e_svhn': 'epoch_5.pth'}
 
 
@@ -55,9 +57,8 @@ def test_a_dcn_whose_towers_were_trained_otherwise_is_not_tested(folder):
 
 
 def test_weights_of_another_model_are_not_tested(tmp_path, mnist_root):
-    (weights,) = (ROOT / 'checkpoints').glob('dcn-k8-hint_*.pth')
     config = 'configs/dcn/coarse_1xb128-60e_cluttered-mnist.py'
-    printed = run_tool('tools/test.py', config, weights, '--work-dir', tmp_path, code=1)
+    printed = run_tool('tools/test.py', config, WEIGHTS, '--work-dir', tmp_path, code=1)
     assert (
         'is of another model than this ImageClassifier: it lacks backbone.layers.0.conv.weight '
         in printed.splitlines()[-1]
@@ -83,3 +84,38 @@ def test_table_2_names_the_tower_that_is_missing(tmp_path):
 )
 def test_a_test_that_cannot_be_is_refused(arguments, message):
     assert run_tool('tools/test.py', QUICK, *arguments, code=1).rstrip().endswith(message)
+
+
+@pytest.mark.parametrize(
+    'out, item, code, message',
+    [
+        ('metrics.txt', 'metrics', 2, 'metrics go to a .json, .yaml or .pkl file.'),
+        ('predictions.json', 'pred', 2, 'predictions go to a .pkl file;'),
+        ('file/metrics.json', 'metrics', 1, 'cannot be written, because '),
+        ('file/predictions.pkl', 'pred', 1, 'cannot be written, because '),
+    ],
+)
+def test_results_that_cannot_be_written_are_refused_before_the_test(
+    out, item, code, message, tmp_path, mnist_root
+):
+    (tmp_path / 'file').write_text('')
+    arguments = ['--work-dir', tmp_path, '--out', tmp_path / out, '--out-item', item]
+    printed = run_tool('tools/test.py', QUICK, WEIGHTS, *arguments, code=code)
+    assert message in printed.splitlines()[-1]
+    assert 'Epoch(test)' not in printed
+
+
+@pytest.mark.parametrize('suffix', ['.json', '.yaml', '.pkl'])
+def test_metrics_that_are_tensors_are_written_into_a_new_folder(suffix, tmp_path, mnist_root):
+    out = tmp_path / 'new' / f'metrics{suffix}'
+    config = tmp_path / 'config.py'
+    config.write_text(f"""
+_base_ = {str(ROOT / QUICK)!r}
+test_dataloader = dict(num_workers=0, dataset=dict(indices=20))
+test_evaluator = [dict(type='ConfusionMatrix')]
+""")
+    arguments = ['--work-dir', tmp_path, '--out', out, '--out-item', 'metrics']
+    run_tool('tools/test.py', config, WEIGHTS, *arguments)
+    matrix = mmengine.load(out)['confusion_matrix/result']
+    assert sum(map(sum, matrix)) == 20
+    assert [path.name for path in out.parent.iterdir()] == [out.name]

@@ -8,6 +8,8 @@ from mmengine.evaluator import BaseMetric
 from mmdcn.registry import METRICS
 from mmdcn.structures import patch_hit
 
+from .fields import field_of
+
 
 @METRICS.register_module()
 class PatchHit(BaseMetric):
@@ -25,9 +27,14 @@ class PatchHit(BaseMetric):
     default_prefix = 'patch_hit'
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Store each image's share of hits."""
+        """Store each image's share of hits.
+
+        Raises:
+            ValueError: A data sample lacks a field.
+        """
         for sample in data_samples:
-            hit = patch_hit(sample['patch_bboxes'][None], [sample['gt_bboxes']])
+            patches = field_of(sample, 'patch_bboxes', self)
+            hit = patch_hit(patches[None], [field_of(sample, 'gt_bboxes', self)])
             self.results.append(hit.item())
 
     def compute_metrics(self, results: list[float]) -> dict[str, float]:

@@ -8,6 +8,8 @@ from mmengine.evaluator import BaseMetric
 
 from mmdcn.registry import METRICS
 
+from .fields import field_of
+
 NO_DIGIT = 10
 
 
@@ -46,13 +48,17 @@ class SequenceAccuracy(BaseMetric):
         self.coverage_accuracy = coverage_accuracy
 
     def process(self, data_batch: Sequence[dict], data_samples: Sequence[dict]) -> None:
-        """Store truth, prediction and confidence of each image."""
+        """Store truth, prediction and confidence of each image.
+
+        Raises:
+            ValueError: A data sample lacks a field.
+        """
         for sample in data_samples:
             self.results.append(
                 (
-                    torch.as_tensor(sample['gt_sequence']).tolist(),
-                    sample['pred_sequence'].tolist(),
-                    float(sample['pred_confidence']),
+                    torch.as_tensor(field_of(sample, 'gt_sequence', self)).tolist(),
+                    field_of(sample, 'pred_sequence', self).tolist(),
+                    float(field_of(sample, 'pred_confidence', self)),
                 )
             )
 
