@@ -68,6 +68,23 @@ def test_rates_are_those_of_a_run_that_began_with_the_config(change, config, tra
         assert found == {step: expected[step] for step in list(expected)[2 * len(expected) // 3 :]}
 
 
+def test_runs_that_count_iterations_have_these_rates_too(config, tmp_path):
+    path, cut, whole = (tmp_path / name for name in ('config.py', 'cut', 'whole'))
+    path.write_text(f"""
+_base_ = {config!r}
+train_cfg = dict(_delete_=True, by_epoch=False, max_iters=10, val_interval=20)
+param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=False, T_max=10)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5, save_best=None))
+""")
+    train(path, cut)
+    longer = ['--cfg-options', 'train_cfg.max_iters=15', 'param_scheduler.T_max=15']
+    printed = train(path, cut, *longer)
+    assert 'The config differs' in printed
+    train(path, whole, *longer)
+    expected, found = logged(whole, 'lr'), logged(cut, 'lr')
+    assert all(found[step] == expected[step] for step in range(11, 16))
+
+
 def test_other_settings_of_the_optimizer_are_the_configs_too(config, trained, tmp_path):
     options = ['train_cfg.max_epochs=3', 'optim_wrapper.optimizer.weight_decay=0.25']
     printed = train(

@@ -116,7 +116,7 @@ def _follow_config(runner: Runner, checkpoint: dict) -> list[str]:
     if any(hasattr(scheduler, 'need_val_args') for scheduler in _schedulers(runner)):
         _keep_progress(runner, checkpoint)
     else:
-        _replay(runner, meta['iter'], length if by_epoch else math.inf)
+        _replay(runner, meta['iter'], meta['epoch'], length)
     own, given = runner.optim_wrapper.state_dict(), checkpoint['optimizer']
     schedules = [scheduler.state_dict() for scheduler in _schedulers(runner)]
     for group, old in zip(_groups(own), _groups(given), strict=True):
@@ -133,17 +133,15 @@ def _follow_config(runner: Runner, checkpoint: dict) -> list[str]:
     return list(dict.fromkeys(changed))
 
 
-def _replay(runner: Runner, iterations: int, epoch: float) -> None:
-    """Step the schedulers as training does, over iterations in epochs of this length."""
+def _replay(runner: Runner, iterations: int, epochs: int, length: int) -> None:
+    """Step the schedulers as training does, over finished iterations and epochs of a length."""
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about steps of schedulers without steps of the optimizer
         for iteration in range(1, iterations + 1):
-            for scheduler in _schedulers(runner):
-                if not scheduler.by_epoch:
-                    scheduler.step()
-            if iteration % epoch == 0:
+            ends = iteration % length == 0 and iteration <= epochs * length
+            for by_epoch in (False, True) if ends else (False,):
                 for scheduler in _schedulers(runner):
-                    if scheduler.by_epoch:
+                    if scheduler.by_epoch is by_epoch:
                         scheduler.step()
 
 
