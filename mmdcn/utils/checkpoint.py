@@ -199,7 +199,7 @@ def check_some_fit(part: nn.Module, checkpoint: Checkpoint, remedy: str) -> None
 
 
 def _pretrained_parts(model: nn.Module) -> Iterator[tuple[str, nn.Module, dict, Checkpoint]]:
-    """Yield the path, the part, the step and its checkpoint, for each ``Pretrained`` in an ``init_cfg``."""
+    """Yield path, part, step and checkpoint for each ``Pretrained`` in an ``init_cfg``."""
     for path, part in model.named_modules():
         steps = getattr(part, 'init_cfg', None) or []
         for step in [steps] if isinstance(steps, dict) else steps:
