@@ -12,7 +12,6 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmdcn.registry import HOOKS
 from mmdcn.utils.checkpoint import Checkpoint, check_weights_of
 from mmdcn.utils.classes import check_classes, class_names, names_in
 
@@ -27,7 +26,6 @@ _PROGRESS = {
 }
 
 
-@HOOKS.register_module()
 class ResumeHook(Hook):
     """Lets a resumed run follow its config, where that has changed since the checkpoint.
 
