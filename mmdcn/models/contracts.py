@@ -106,7 +106,9 @@ class Loss(Protocol):
 
     share: float
 
-    def __call__(self, seen: Glance, data_samples: list[DataSample]) -> Mapping[str, torch.Tensor]:
+    def __call__(
+        self, seen: Glance, head: nn.Module, data_samples: list[DataSample]
+    ) -> Mapping[str, torch.Tensor]:
         """Return terms by name; training minimises the sum of those with ``loss`` in the name."""
 
 

@@ -101,6 +101,20 @@ class TestBudgets:
         assert sorted(cells.index.tolist()) == list(range(6))
         assert 'MassSelector(k=10): the coarse map has 6 cells only' in caplog.text
 
+    @pytest.mark.parametrize(
+        'selector',
+        [
+            EntropySelector(k=5, threshold=0.3, adapts_in_training=False),
+            MassSelector(k=5, share=0.4, adapts_in_training=False),
+        ],
+        ids=lambda selector: type(selector).__name__,
+    )
+    def test_in_training_all_images_can_get_k(self, selector):
+        measured = Measured(self.MAP, self.ENTROPY)
+        assert len(set(selector.eval()(measured).counts)) > 1
+        cells = selector.train()(measured)
+        assert torch.equal(cells.index, TopKSelector(k=5)(measured).index) and cells.counts is None
+
 
 class TestOptions:
     @pytest.mark.parametrize(

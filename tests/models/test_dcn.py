@@ -8,7 +8,7 @@ from torch import nn
 
 from mmdcn.apis import get_model
 from mmdcn.datasets import ClutteredMNIST
-from mmdcn.models import DCNClassifier, HintLoss, PatchGrid
+from mmdcn.models import CoarseLoss, DCNClassifier, HintLoss, PatchGrid
 from mmdcn.models.classifiers.dcn import scale_gradient
 from mmdcn.registry import MODELS
 from mmdcn.structures import Cells, Glance, Measured, PixelView, shrink
@@ -393,9 +393,9 @@ def test_an_unknown_mode_is_named(images):
 def test_vectors_of_unlike_channels_can_be_compared_by_no_hint():
     cells = Cells.fixed(torch.tensor([[2]]), (2, 2))
     seen = Glance(torch.rand(1, 3, 2, 2), None, None, cells, None, torch.rand(1, 4), None)
-    assert HintLoss()(seen, []) == dict(loss_hint=0, hint_distance=0)
+    assert HintLoss()(seen, None, []) == dict(loss_hint=0, hint_distance=0)
     with pytest.raises(ValueError, match='the coarse tower gives 3 and the fine one 4: change'):
-        HintLoss(loss_weight=0.1)(seen, [])
+        HintLoss(loss_weight=0.1)(seen, None, [])
 
 
 @pytest.mark.parametrize('weight', [-0.1, 1.5])
@@ -415,7 +415,7 @@ class Pull(nn.Module):
         super().__init__()
         self.share = share
 
-    def forward(self, seen, data_samples):
+    def forward(self, seen, head, data_samples):
         distance = seen.coarse.var(dim=(2, 3)).mean()
         return dict(loss_pull=0.5 * distance, number=torch.tensor(float(len(data_samples))))
 
@@ -433,6 +433,25 @@ class TestLosses:
         alone = gradients(dcn, images, 'loss_pull')
         assert all(g.abs().max() > 0 for g in alone['coarse'])
         assert all((g == 0).all() for g in alone['fine'] + alone['head'])
+
+    def test_the_coarse_loss_is_the_heads_loss_of_the_coarse_map_and_trains_both(self, images):
+        samples = labelled(4)
+        dcn = build_dcn(losses=dict(coarse=CoarseLoss(loss_weight=0.3))).train()
+        found = dcn.loss(images, samples)['loss_coarse']
+        found.backward()
+        for name, weight in dcn.named_parameters():
+            trained = weight.grad is not None and weight.grad.any()
+            assert trained == name.startswith(('coarse', 'head')), name
+        dcn.head.eval()  # with the running statistics of the refined map
+        with torch.no_grad():
+            logits = dcn.head(dcn.coarse(images))
+        torch.testing.assert_close(found, 0.3 * F.cross_entropy(logits, torch.arange(4)))
+
+    def test_a_coarse_loss_that_weighs_nothing_is_refused(self):
+        with pytest.raises(
+            ValueError, match=r'CoarseLoss\(loss_weight=...\) must be above 0, got 0'
+        ):
+            CoarseLoss(loss_weight=0)
 
     def test_without_any_there_is_the_heads_alone(self, images):
         dcn = build_dcn(losses=dict(hint=None, patch_hit=None))

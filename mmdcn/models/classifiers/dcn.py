@@ -233,7 +233,7 @@ class DCNClassifier(BaseClassifier):
         terms = self.head.loss(seen.for_head, data_samples)
         terms['loss_cls'] = terms.pop('loss')  # MMEngine logs the sum as 'loss'
         for name, loss in self.losses.items():
-            more = loss(seen, data_samples)
+            more = loss(seen, self.head, data_samples)
             if repeated := terms.keys() & more.keys():
                 raise ValueError(
                     f'The loss {name!r} of this DCN gives {", ".join(sorted(repeated))}, which '

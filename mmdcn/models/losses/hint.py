@@ -32,11 +32,14 @@ class HintLoss(nn.Module):
             )
         self.share = loss_weight
 
-    def forward(self, seen: Glance, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
+    def forward(
+        self, seen: Glance, head: nn.Module, data_samples: list[DataSample]
+    ) -> dict[str, torch.Tensor]:
         """Return ``loss_hint``, λ times the distance, and ``hint_distance`` for the log.
 
         Args:
             seen: A glance with fine vectors (P, D), or with maps (P, D, h, w), which are averaged.
+            head: Not run.
             data_samples: Not read.
 
         Returns:

@@ -17,7 +17,9 @@ class PatchHitRate(nn.Module):
 
     share = 0.0  # takes no share of the gradient from the head's loss
 
-    def forward(self, seen: Glance, data_samples: list[DataSample]) -> dict[str, torch.Tensor]:
+    def forward(
+        self, seen: Glance, head: nn.Module, data_samples: list[DataSample]
+    ) -> dict[str, torch.Tensor]:
         """Return ``patch_hit``, a scalar in [0, 1], or nothing if samples lack ``gt_bboxes``."""
         if 'gt_bboxes' not in data_samples[0]:
             return {}

@@ -12,12 +12,23 @@ from .top_k import TopKSelector
 
 
 class AdaptiveSelector(TopKSelector, ABC):
-    """Base class of selectors that choose the most salient cells within each image's budget."""
+    """Base class of selectors that choose the most salient cells within each image's budget.
+
+    Args:
+        k: The largest number of patches per image.
+        adapts_in_training: If False, each image gets k patches in training.
+    """
 
     adaptive = True
 
+    def __init__(self, *, k: int, adapts_in_training: bool = True) -> None:
+        super().__init__(k=k)
+        self.adapts_in_training = adapts_in_training
+
     def forward(self, measured: Measured) -> Cells:
         """Choose the most salient cells of each image's saliency map, (N, s1, s2)."""
+        if self.training and not self.adapts_in_training:
+            return super().forward(measured)
         ranked = self.rank(measured.saliency)  # (N, k)
         budgets = self.budgets(measured).clamp(max=ranked.size(1))
         return Cells.budgeted(ranked, budgets, measured.grid)
@@ -39,6 +50,7 @@ class EntropySelector(AdaptiveSelector):
         k: The largest number of patches per image.
         threshold: Entropy in nats up to which an image gets no patch.
         full_threshold: Entropy in nats from which on an image gets k patches.
+        adapts_in_training: If False, each image gets k patches in training.
 
     Raises:
         TypeError: ``k`` is not an integer.
@@ -48,8 +60,15 @@ class EntropySelector(AdaptiveSelector):
 
     needs_entropy = True
 
-    def __init__(self, *, k: int, threshold: float, full_threshold: float | None = None) -> None:
-        super().__init__(k=k)
+    def __init__(
+        self,
+        *,
+        k: int,
+        threshold: float,
+        full_threshold: float | None = None,
+        adapts_in_training: bool = True,
+    ) -> None:
+        super().__init__(k=k, adapts_in_training=adapts_in_training)
         if threshold < 0:
             raise ValueError(
                 f'EntropySelector(threshold=...) is an entropy in nats and must be at '
@@ -99,14 +118,15 @@ class MassSelector(AdaptiveSelector):
     Args:
         k: The largest number of patches per image.
         share: Share of the saliency, within (0, 1].
+        adapts_in_training: If False, each image gets k patches in training.
 
     Raises:
         TypeError: ``k`` is not an integer.
         ValueError: ``k`` is less than 1 or ``share`` is out of range.
     """
 
-    def __init__(self, *, k: int, share: float) -> None:
-        super().__init__(k=k)
+    def __init__(self, *, k: int, share: float, adapts_in_training: bool = True) -> None:
+        super().__init__(k=k, adapts_in_training=adapts_in_training)
         if k == 0:
             raise ValueError(
                 'MassSelector(k=...) takes one patch of each image at least, got 0: '

@@ -1,0 +1,15 @@
+# The recommended DCN: trained with 24 patches and tested with about four on average, more where the
+# coarse prediction is uncertain. This prediction has a loss of its own, and weights are averaged.
+_base_ = './dcn-k8-hint_1xb128-60e_cluttered-mnist.py'
+
+model = dict(
+    selector=dict(
+        type='EntropySelector', k=24, threshold=0.03, full_threshold=0.6,
+        adapts_in_training=False),
+    losses=dict(
+        hint=dict(loss_weight=0.1), coarse=dict(type='CoarseLoss', loss_weight=0.3)),
+)
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='EMAHook', momentum=0.002, update_buffers=True),
+]
