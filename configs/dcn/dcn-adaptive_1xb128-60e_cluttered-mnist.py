@@ -1,5 +1,5 @@
-# The recommended DCN: trained with 24 patches and tested with about four on average, more where the
-# coarse prediction is uncertain. This prediction has a loss of its own, and weights are averaged.
+# Trained with 24 patches; tested with the more patches the less sure the coarse prediction is. This
+# prediction has a loss of its own, and weights are averaged.
 _base_ = './dcn-k8-hint_1xb128-60e_cluttered-mnist.py'
 
 model = dict(
