@@ -15,6 +15,7 @@ from mmengine.logging import print_log
 
 from mmdcn.engine.cpu import keep_freed_memory
 from mmdcn.engine.launch import build_train_runner, newest_checkpoint
+from mmdcn.utils.checkpoint import fetch_checkpoint
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -55,7 +56,7 @@ def training_config(args: argparse.Namespace) -> Config:
 
     Raises:
         FileNotFoundError: The config or the checkpoint is not there.
-        ValueError: The config does not support an option.
+        ValueError: The config does not support an option, or the checkpoint is cut.
     """
     cfg = config_of(args)
     if args.amp:
@@ -72,6 +73,8 @@ def training_config(args: argparse.Namespace) -> Config:
         cfg.resume, cfg.load_from = True, args.resume
     if cfg.get('resume') and '://' not in cfg.load_from and not osp.isfile(cfg.load_from):
         raise FileNotFoundError(f'The checkpoint {cfg.load_from} to go on from is not there.')
+    if cfg.get('resume'):
+        fetch_checkpoint(cfg.load_from)  # MMEngine would fail on a cut one after building all else
     if args.auto_scale_lr:
         if cfg.get('auto_scale_lr') is None:
             raise ValueError(

@@ -267,7 +267,7 @@ class _OuterProducts(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         if func is torch.einsum:
             inputs, _, output = args[0].partition('->')
-            if set(inputs) - {','} <= set(output):
+            if ',' in inputs and set(inputs) - {','} <= set(output):
                 self.counter.add(2 * out.numel())
         return out
 

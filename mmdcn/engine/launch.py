@@ -29,7 +29,7 @@ from mmdcn.utils.checkpoint import (
     loads_weights,
     parts_of,
 )
-from mmdcn.utils.classes import check_classes, class_names, names_in, remedy
+from mmdcn.utils.classes import check_classes, check_number, class_names, names_in
 
 # Launchers of processes, and the environment variables that tell each process its number.
 LAUNCHERS = dict(
@@ -119,6 +119,11 @@ def build_test_runner(cfg: Config, checkpoint: str | None = None, tta: bool = Fa
         if 'tta_model' not in cfg or 'tta_pipeline' not in cfg:
             raise ValueError(f'{cfg.filename} lacks tta_model and tta_pipeline, which --tta needs.')
         cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+        if 'pipeline' not in cfg.test_dataloader.dataset:
+            raise ValueError(
+                f'--tta sets the pipeline of test_dataloader.dataset, but {cfg.filename} has none '
+                'there, as with a dataset that wraps others: test those one by one.'
+            )
         cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     runner = Runner.from_cfg(cfg)
     model: Any = _unwrapped(runner)
@@ -143,12 +148,11 @@ def _check_test_classes(runner: Runner, model: nn.Module, sources: list[Checkpoi
     for source in sources:
         known = names_in(source.meta.get('dataset_meta'))
         check_classes(known, f'the checkpoint {source.path}', found, 'test')
-    number = getattr(getattr(model, 'head', None), 'num_classes', None)
-    if found and number and number != len(found):
-        raise ValueError(
-            f'The model tells {number} classes apart, and the test set has {len(found)}. '
-            + remedy('test')
-        )
+    check_number(_number_of_classes(model), found, 'test')
+
+
+def _number_of_classes(model: nn.Module) -> int | None:
+    return getattr(getattr(model, 'head', None), 'num_classes', None)
 
 
 def build_train_runner(cfg: Config) -> Runner:
@@ -157,7 +161,7 @@ def build_train_runner(cfg: Config) -> Runner:
     Raises:
         FileNotFoundError: A checkpoint that an ``init_cfg`` names is not there.
         ValueError: Not one weight of a checkpoint fits, or the training set and the validation set
-            number their classes otherwise.
+            number their classes otherwise, or the head tells another number of classes apart.
     """
     runner = Runner.from_cfg(cfg)
     runner.register_hook(ResumeHook())
@@ -170,13 +174,12 @@ def build_train_runner(cfg: Config) -> Runner:
             'To start parts of the model from it, give each in place of load_from an '
             "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.').",
         )
-    if runner.train_loop is not None and runner.val_loop is not None:
-        check_classes(
-            class_names(runner.train_dataloader.dataset),
-            'the training set',
-            class_names(runner.val_dataloader.dataset),
-            'val',
-        )
+    if runner.train_loop is not None:
+        names = class_names(runner.train_dataloader.dataset)
+        check_number(_number_of_classes(model), names, 'train')
+        if runner.val_loop is not None:
+            found = class_names(runner.val_dataloader.dataset)
+            check_classes(names, 'the training set', found, 'val')
     return runner
 
 
@@ -189,6 +192,8 @@ def newest_checkpoint(cfg: Config) -> str | None:
     if not last.is_file():
         return None
     path = last.read_text().strip()
+    if not path:
+        raise ValueError(f'{last} names no checkpoint: name one, as in --resume epoch_3.pth.')
     if cfg.get('default_hooks', {}).get('checkpoint', {}).get('out_dir'):
         return path  # elsewhere by intention
     return str(last.with_name(Path(path).name))

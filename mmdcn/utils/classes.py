@@ -1,12 +1,33 @@
 """Compare the classes of datasets, which give each name a number."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 
 def class_names(dataset: Any) -> list[str] | None:
-    """Return the names of a dataset's classes in the order of their labels, or None without any."""
-    return names_in(getattr(dataset, 'metainfo', None))
+    """Return the names of a dataset's classes in the order of their labels, or None without any.
+
+    Raises:
+        ValueError: The dataset numbers its folders otherwise than the classes that it is given.
+    """
+    names = names_in(getattr(dataset, 'metainfo', None))
+    for part in _parts(dataset):
+        folders = list(getattr(part, 'folder_to_idx', ()))
+        if names and folders != names and sorted(folders) == sorted(names):
+            raise ValueError(
+                f'{type(part).__name__} numbers its folders in the order {_some(folders)}, but '
+                f'classes=[...] names them in the order {_some(names)}: leave classes out, or '
+                'label the images in an ann_file.'
+            )
+    return names
+
+
+def _parts(dataset: Any) -> Iterator[Any]:
+    """Yield a dataset and those that it wraps."""
+    yield dataset
+    for inner in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
+        if inner is not None:
+            yield from _parts(inner)
 
 
 def names_in(metainfo: dict | None) -> list[str] | None:
@@ -37,15 +58,30 @@ def check_classes(known: list[str] | None, owner: str, found: list[str] | None, 
     ] or ['the same names are in another order']
     raise ValueError(
         f'The {where} set numbers classes otherwise than {owner}: {"; ".join(differences)}. '
-        + remedy(where)
+        + _remedy(where)
     )
 
 
-def remedy(where: str) -> str:
+def check_number(number: int | None, found: list[str] | None, where: str) -> None:
+    """Check that a head tells as many classes apart as a dataset has names for.
+
+    Raises:
+        ValueError: The numbers differ.
+    """
+    if number and found and number != len(found):
+        raise ValueError(
+            f'The head tells {number} classes apart, and the {where} set has {len(found)}: set '
+            f'num_classes of the head to {len(found)} and train it, or complete the classes. '
+            + _remedy(where)
+        )
+
+
+def _remedy(where: str) -> str:
     """Return how to give a dataset the classes of a model."""
     return (
-        f"List the model's classes in their order as classes=[...] of {where}_dataloader.dataset; "
-        'where folders are the classes, make an empty folder for each missing one.'
+        'Where folders are the classes, make an empty folder for each missing one; else give '
+        f"{where}_dataloader.dataset the model's classes in their order as classes=[...], and "
+        'labels that count in this order.'
     )
 
 

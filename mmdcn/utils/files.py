@@ -25,6 +25,8 @@ def replacing(path: str | PathLike) -> Iterator[Path]:
         OSError: The file cannot be written there.
     """
     path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} cannot be written, because it is a folder.')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

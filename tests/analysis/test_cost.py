@@ -284,6 +284,19 @@ def test_what_runs_in_no_child_is_elsewhere():
     assert multiplications_by_part(nn.Linear(5, 7), torch.rand(1, 5)) == {'elsewhere': 35}
 
 
+class Permutation(torch.nn.Module):
+    def forward(self, images):
+        return torch.einsum('nchw->nwhc', images), torch.einsum(
+            'nchw,c->nchw', images, images[0, :, 0, 0]
+        )
+
+
+def test_an_einsum_of_one_tensor_multiplies_nothing():
+    assert multiplications_by_part(Permutation(), torch.rand(2, 3, 4, 5)) == {
+        'elsewhere': 2 * 3 * 4 * 5
+    }
+
+
 def test_counting_leaves_no_hook_behind_even_where_the_model_fails():
     dcn = build_dcn()
 

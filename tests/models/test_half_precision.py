@@ -21,6 +21,9 @@ DCNS = {
     'entropy gradient by autograd': lambda: build_dcn(head=MODELS.build(GENERALIZED_MEAN)),
     'certainty': build_svhn_dcn,
     'class activation': lambda: build_dcn(saliency=dict(type='ClassActivation')),
+    'sums': lambda: build_dcn(
+        head=MODELS.build(dict(type='GlobalSumPoolHead', num_classes=10, in_channels=24))
+    ),
     'norm': lambda: build_dcn(saliency=dict(type='ActivationNorm')),
     'own budgets': lambda: build_dcn(
         selector=dict(type='EntropySelector', k=8, threshold=1e-3, full_threshold=2.0)

@@ -208,6 +208,7 @@ def test_a_neck_or_head_can_be_a_module():
         dict(type='StackedLinearClsHead', mid_channels=[16]),
         dict(type='MultiLabelLinearClsHead'),
         dict(type='VigClsHead', hidden_dim=8),
+        dict(type='LeViTClsHead', distillation=False),
         dict(type='MapHead', head=dict(type='LinearClsHead', num_classes=5, in_channels=24)),
     ],
     ids=lambda head: head['type'],

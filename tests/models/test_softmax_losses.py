@@ -30,6 +30,7 @@ def build(head, loss):
     'loss',
     [
         dict(type='CrossEntropyLoss', use_sigmoid=True),
+        dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=1e-6),
         dict(type='CrossEntropyLoss', use_sigmoid=True, pos_weight=2.0),
         dict(type='LabelSmoothLoss', label_smooth_val=0.1, mode='multi_label', num_classes=5),
         dict(type='FocalLoss'),

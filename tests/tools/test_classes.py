@@ -70,18 +70,35 @@ def test_a_class_that_is_missing_is_named(tool, subset, trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    'classes, message',
+    'labels, classes, message',
     [
-        ('dog,ant,bee,cat', 'the same names are in another order'),
-        ('ant,bee,cat,eel', "it lacks 'dog'; the checkpoint .* lacks 'eel'"),
+        ('list.txt', 'dog,ant,bee,cat', 'the same names are in another order'),
+        ('', 'ant,bee,cat,eel', "it lacks 'dog'; the checkpoint .* lacks 'eel'"),
     ],
 )
 def test_classes_in_another_order_and_with_other_names_are_refused(
-    classes, message, trained, tmp_path
+    labels, classes, message, trained, tmp_path
 ):
+    (tmp_path / 'list.txt').write_text('ant/0.png 1\ndog/1.png 0\n')
     options = [f'test_dataloader.dataset.classes=[{classes}]']
+    options += [f'test_dataloader.dataset.ann_file={tmp_path / labels}'] if labels else []
     printed = run('test', trained, tmp_path, *options, code=1)
     assert re.search(message, printed)
+
+
+@pytest.mark.parametrize('tool, subset', [('test', 'test'), ('train', 'train'), ('train', 'val')])
+def test_names_that_do_not_follow_the_folders_are_refused(tool, subset, trained, tmp_path):
+    option = f'{subset}_dataloader.dataset.classes=[dog,ant,bee,cat]'
+    printed = run(tool, trained, tmp_path, option, code=1)
+    assert (
+        "CustomDataset numbers its folders in the order 'ant', 'bee', 'cat' and 1 more" in printed
+    )
+    assert "names them in the order 'dog', 'ant', 'bee' and 1 more: leave classes out" in printed
+
+
+def test_a_head_of_another_number_of_classes_is_not_trained(trained, tmp_path):
+    printed = run('train', trained, tmp_path, 'model.head.num_classes=5', code=1)
+    assert 'The head tells 5 classes apart, and the train set has 4: set num_classes' in printed
 
 
 def test_folders_with_other_names_pass_with_the_names_of_the_classes(trained, tmp_path):
@@ -102,7 +119,7 @@ def test_of_a_checkpoint_without_names_only_their_number_is_known(trained, tmp_p
     folder = without_bee(trained, tmp_path / 'images')
     option = f'test_dataloader.dataset.data_root={folder}'
     printed = run('test', trained, tmp_path, option, checkpoint='weights.pth', code=1)
-    assert 'The model tells 4 classes apart, and the test set has 3. ' in printed
+    assert 'The head tells 4 classes apart, and the test set has 3: set num_classes' in printed
     assert 'accuracy/top1' in run('test', trained, tmp_path, checkpoint='weights.pth')
 
 
@@ -114,7 +131,7 @@ def test_images_without_classes_are_tested(trained, tmp_path):
 
 def test_a_run_is_not_resumed_with_other_classes(trained, tmp_path):
     options = [
-        f'{subset}_dataloader.dataset.classes=[dog,cat,bee,ant]' for subset in ('train', 'val')
+        f'{subset}_dataloader.dataset.classes=[ant,bee,cat,eel]' for subset in ('train', 'val')
     ]
     options += ['resume=True', f'load_from={trained / "work" / "epoch_1.pth"}']
     with pytest.raises(ValueError, match='The train set numbers classes otherwise than the check'):

@@ -151,10 +151,21 @@ def test_without_a_checkpoint_of_its_own_a_run_begins_from_load_from(config, tra
         ('best', 'work_dir=x', "holds weights without the optimizer's state"),
         ('epoch_2', 'optim_wrapper.optimizer.type=SGD', 'its optimizer is of another type'),
         ('epoch_2', 'optim_wrapper.paramwise_cfg=None', 'or groups the parameters otherwise'),
-        ('epoch_2', 'model.head.num_classes=11', 'is of another model than this ImageClassifier'),
+        ('epoch_2', 'model.head.mid_channels=8', 'is of another model than this ImageClassifier'),
     ],
 )
 def test_what_cannot_be_resumed_is_refused(name, option, message, config, trained, tmp_path):
     (checkpoint,) = trained.glob(f'{name}*.pth')
     with pytest.raises(ValueError, match=message):
         train(config, tmp_path, '--cfg-options', option, resume=f'--resume={checkpoint}')
+
+
+def test_a_cut_checkpoint_and_an_empty_note_of_the_newest_are_named(config, trained, tmp_path):
+    cut = tmp_path / 'epoch_2.pth'
+    cut.write_bytes((trained / 'epoch_2.pth').read_bytes()[:10_000])
+    arguments = ['--work-dir', tmp_path]
+    printed = run_tool('tools/train.py', config, *arguments, f'--resume={cut}', code=1)
+    assert f'The checkpoint {cut} is cut or is none' in printed
+    (tmp_path / 'last_checkpoint').touch()
+    printed = run_tool('tools/train.py', config, *arguments, '--resume', code=1)
+    assert 'last_checkpoint names no checkpoint: name one' in printed

@@ -35,3 +35,13 @@ def test_two_threads_write_one_file_after_the_other(tmp_path):
         threads.submit(write).result()
         assert path.read_text() == 'theirs'
     assert path.read_text() == 'mine' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_and_what_lies_in_a_file_are_refused_at_once(tmp_path):
+    (tmp_path / 'file').touch()
+    for path, sentence in (
+        (tmp_path, 'because it is a folder'),
+        (tmp_path / 'file' / 'a.json', 'is not a folder'),
+    ):
+        with pytest.raises(OSError, match=sentence), replacing(path):
+            raise AssertionError

@@ -15,7 +15,7 @@ from mmdcn.structures import Measured
 
 from .base import BaseSaliency
 
-TRIAL_CELLS = 16  # height and width of the trial map for a head; larger than any head's window
+TRIAL_CELLS = 32  # height and width of the trial map for a head; larger than any head's window
 
 
 class HeadReading(BaseSaliency):
