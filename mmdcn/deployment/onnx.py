@@ -37,8 +37,7 @@ class RawToOutputs(nn.Module):
         (N, 12·M) and the most probable ``sequence`` (N, 1 + M). A DCN also gives ``cells`` (N, k),
         ``patch_bboxes`` (N, k, 4) and ``saliency`` (N, s1, s2), as in its predictions.
         """
-        # In float32, as on a GPU: shrinking bytes rounds differently from library to library.
-        images = self.model.data_preprocessor(dict(inputs=images.float()))['inputs']
+        images = self.model.data_preprocessor(dict(inputs=images))['inputs']
         seen = self.model.extract_feat(images)
         if not isinstance(self.model, DCNClassifier):
             return self._answer(seen)

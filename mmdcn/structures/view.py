@@ -11,7 +11,7 @@ from .windows import Windows
 
 # Torch can hardly compute with these types; to copy their bits is enough for windows.
 _BITS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
-_SHRINKABLE = (torch.uint8, torch.float32, torch.float64)
+ROWS = 64  # rows of an image that are converted to float32 at a time
 
 
 class View(Protocol):
@@ -106,32 +106,28 @@ def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
         scale: Share of height and width that remains, within (0, 1].
 
     Returns:
-        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), of the same type for uint8, float32 and float64. It
-        is float32 for other types, and where torch can only shrink floats: on a GPU, and to a
-        height or width of one pixel.
+        Tensor: (N, C, ⌊H·scale⌋, ⌊W·scale⌋), float64 for float64 and float32 for all other types.
+        At a scale of 1, the images themselves.
 
     Raises:
         ValueError: The scale leaves less than one pixel of an image.
     """
     if scale == 1:
         return images
-    if images.dtype not in _SHRINKABLE:
-        images = images.float()
-    if not torch.compiler.is_compiling():
-        shorter = min(images.shape[-2:])
-        if int(shorter * scale) < 1:
-            raise ValueError(
-                f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing '
-                f'is left at a scale of {scale}: enlarge the image.'
-            )
-        if images.is_cuda or int(shorter * scale) == 1:
-            images = images.float()
-    if images.dtype != torch.uint8:
+    if not torch.compiler.is_compiling() and int(min(images.shape[-2:]) * scale) < 1:
+        raise ValueError(
+            f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing is left at a scale '
+            f'of {scale}: enlarge the image.'
+        )
+    if images.dtype in (torch.float32, torch.float64):
         return _resize(images, (scale, scale))
-    # To shrink a uint8 image, torch copies it into four channels. Row by row, the copy is small and
-    # the result is the same.
-    rows = _resize(images.reshape(-1, 1, 1, images.size(3)), (1, scale))
-    return _resize(rows.view(*images.shape[:3], -1), (scale, 1))
+    if torch.compiler.is_compiling() or images.is_cuda:
+        return _resize(images.float(), (scale, scale))
+    # A copy of all pixels in float32 would take more memory than the shrunk image and time to fill.
+    narrow = images.new_empty((*images.shape[:3], int(images.size(3) * scale)), dtype=torch.float32)
+    for rows, out in zip(images.split(ROWS, 2), narrow.split(ROWS, 2), strict=True):
+        out.copy_(_resize(rows.float(), (1, scale)))
+    return _resize(narrow, (scale, 1))
 
 
 def _resize(images: torch.Tensor, scales: tuple[float, float]) -> torch.Tensor:
