@@ -150,6 +150,10 @@ class TestCheck:
         with pytest.raises(ValueError, match='which Identity does not'):
             EntropyGradient(head=nn.Identity()).check(head)
 
+    def test_a_head_that_is_sure_of_any_map_of_usual_strength_is_taken(self, head):
+        torch.nn.init.normal_(head.fc.weight, std=30.0)
+        EntropyGradient().check(head)
+
     @pytest.mark.parametrize('head_type', ['GlobalMaxPoolHead', 'GlobalSumPoolHead'])
     def test_a_single_class_leaves_no_entropy(self, head_type):
         with pytest.raises(

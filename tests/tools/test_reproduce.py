@@ -59,7 +59,7 @@ def test_the_file_has_every_run_and_the_spread_of_its_errors(folder):
         for config, seed in ((COARSE, 0), (COARSE, 1), (DCN, 0))
     ]
     rows = {row['label']: row for row in result['rows']}
-    assert len(rows) == 7
+    assert len(rows) == 8
     assert not any('fixed' in rows[f'DCN, hints, {k} patches, augmented'] for k in (8, 24))
     errors = []
     for seed in (0, 1):
