@@ -72,6 +72,8 @@ def test_runs_that_count_iterations_have_these_rates_too(config, tmp_path):
     path, cut, whole = (tmp_path / name for name in ('config.py', 'cut', 'whole'))
     path.write_text(f"""
 _base_ = {config!r}
+# More batches than are asked for, because MMEngine waits two seconds between epochs.
+train_dataloader = dict(dataset=dict(indices=64))
 train_cfg = dict(_delete_=True, by_epoch=False, max_iters=10, val_interval=20)
 param_scheduler = dict(_delete_=True, type='CosineAnnealingLR', by_epoch=False, T_max=10)
 default_hooks = dict(checkpoint=dict(by_epoch=False, interval=5, save_best=None))
