@@ -1,7 +1,9 @@
 """Compare the classes of datasets, which give each name a number."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
+
+from mmdcn.utils.unwrap import unwrap
 
 
 def class_names(dataset: Any) -> list[str] | None:
@@ -11,7 +13,7 @@ def class_names(dataset: Any) -> list[str] | None:
         ValueError: The dataset numbers its folders otherwise than the classes that it is given.
     """
     names = names_in(getattr(dataset, 'metainfo', None))
-    for part in _parts(dataset):
+    for part in unwrap(dataset):
         folders = list(getattr(part, 'folder_to_idx', ()))
         if names and folders != names and sorted(folders) == sorted(names):
             raise ValueError(
@@ -20,14 +22,6 @@ def class_names(dataset: Any) -> list[str] | None:
                 'label the images in an ann_file.'
             )
     return names
-
-
-def _parts(dataset: Any) -> Iterator[Any]:
-    """Yield a dataset and those that it wraps."""
-    yield dataset
-    for inner in (getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', ())):
-        if inner is not None:
-            yield from _parts(inner)
 
 
 def names_in(metainfo: dict | None) -> list[str] | None:

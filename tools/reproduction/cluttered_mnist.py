@@ -41,7 +41,7 @@ TABLE1 = [
     Table1Row('DCN, no hints, 8 patches', 'dcn-k8', 1.71, 1.44),
     Table1Row('DCN, hints, 8 patches', 'dcn-k8-hint', 1.39, 1.20),
     Table1Row('DCN, hints, 24 patches', 'dcn-k24-hint', None, 0.93),
-    # Tested with about four patches on average, by the entropy of the coarse prediction.
+    # Tested with as many patches as the entropy of the coarse prediction asks for.
     Table1Row('DCN, hints, adaptive', 'dcn-adaptive', None, None),
     # With warped digits, beyond the paper.
     Table1Row('DCN, hints, 8 patches, augmented', 'dcn-k8-hint-augmented', None, None, ('fresh',)),

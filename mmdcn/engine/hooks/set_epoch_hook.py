@@ -1,7 +1,6 @@
 """Tells datasets the epoch."""
 
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -9,6 +8,7 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from mmdcn.registry import HOOKS
+from mmdcn.utils.unwrap import own, unwrap
 
 
 @HOOKS.register_module()
@@ -39,15 +39,15 @@ class SetEpochHook(Hook):
 
     def _set_epoch(self, runner: Runner, epoch: int) -> None:
         self._epoch = epoch
-        for dataset in _unwrap(runner.train_dataloader.dataset):
+        for dataset in unwrap(runner.train_dataloader.dataset):
             if hasattr(dataset, 'set_epoch'):
                 dataset.set_epoch(epoch)
             self._say_if_repeated(dataset)
 
     def _say_if_repeated(self, dataset: Any) -> None:
         """Say once that a wrapper which is longer than its dataset shows the same images again."""
-        inner: Any = _own(dataset, 'dataset')
-        drawn = [part for part in _unwrap(inner) if getattr(part, 'regenerate', False)]
+        inner: Any = own(dataset, 'dataset')
+        drawn = [part for part in unwrap(inner) if getattr(part, 'regenerate', False)]
         if self._said or not drawn or len(dataset) <= len(inner):
             return
         self._said = True
@@ -57,16 +57,3 @@ class SetEpochHook(Hook):
             logger='current',
             level=logging.WARNING,
         )
-
-
-def _unwrap(dataset: Any) -> Iterator[Any]:
-    if dataset is None:
-        return
-    yield dataset
-    for part in [_own(dataset, 'dataset'), *(_own(dataset, 'datasets') or [])]:
-        yield from _unwrap(part)
-
-
-def _own(dataset: Any, name: str) -> Any:
-    """Return an attribute of the object itself, or None; a mock would have any by `getattr`."""
-    return getattr(dataset, '__dict__', {}).get(name)

@@ -71,10 +71,11 @@ class GlobalSumPoolHead(GlobalPoolHead):
         responses = self.conv(self._map(feats))
         responses = responses.to(torch.promote_types(responses.dtype, torch.float32))
         total = responses.square().sum(dim=(2, 3))
-        if self.norm.weight.dtype in (torch.float16, torch.bfloat16):  # torch mixes no types here
-            normed = F.layer_norm(total, self.norm.normalized_shape, eps=self.norm.eps)
-            return normed.to(self.norm.weight) * self.norm.weight + self.norm.bias
-        return self.norm(total)
+        norm = self.norm  # its weights may be of half precision
+        normed = F.layer_norm(
+            total, norm.normalized_shape, norm.weight.to(total), norm.bias.to(total), norm.eps
+        )
+        return normed.to(self.fc.weight)
 
     def entropy_and_gradient_norm(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return :meth:`entropy` and its gradient's norm in each cell, without a backward pass.
