@@ -41,7 +41,7 @@ def test_the_prediction_is_what_the_comments_say(monkeypatch):
     result = names['result']
     assert f'{result["pred_label"]}, {result["pred_score"]:.3f}' == '7, 1.000'
     assert result['patch_bboxes'].shape == (8, 4)
-    assert result['cost']['total'] == 19330860
+    assert result['cost']['total'] == 15939372
 
 
 def test_any_two_backbones_make_a_dcn(tmp_path):

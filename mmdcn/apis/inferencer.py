@@ -62,7 +62,7 @@ class DCNInferencer(BaseInferencer):
         >>> from mmdcn import DCNInferencer
         >>> result, = DCNInferencer('dcn-k8-hint')('demo/cluttered_mnist.png')
         >>> result['pred_label'], result['cost']['total']
-        (7, 19330860)
+        (7, 15939372)
     """
 
     visualize_kwargs = {'show', 'show_dir', 'wait_time'}

@@ -43,7 +43,7 @@ class RawToOutputs(nn.Module):
             return self._answer(seen)
         cells = seen.cells
         return dict(
-            **self._answer(seen.refined),
+            **self._answer(seen.for_head),
             cells=cells.group(cells.index),
             patch_bboxes=cells.group(seen.windows.boxes()),
             saliency=seen.saliency,

@@ -86,6 +86,8 @@ class Neck(Protocol):
         takes_vectors: Whether it needs one vector per patch, with the coarse map's channels.
         takes_budgets: Whether the number of patches may differ between images and may be 0. Without
             any patch, the fine features are (0, D).
+        swaps: Optional. Whether the result is the coarse map with the fine vectors in place of the
+            chosen cells' own, so that a head may read these changes alone.
     """
 
     takes_vectors: bool
@@ -126,6 +128,20 @@ class KnowsEntropyGradient(Protocol):
 
     def entropy_and_gradient_norm(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the entropy (N,) and its gradient's norm per cell (N, s1, s2), without a graph."""
+
+
+@runtime_checkable
+class ReadsChanges(KnowsEntropyGradient, Protocol):
+    """A head that reads changes of a map instead of the whole map, if this is the same.
+
+    It takes a :class:`~mmdcn.structures.ChangedMap` wherever it takes features.
+    """
+
+    def look(self, feats: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Return the entropy, its gradient's norm, and what to keep of (N, D, s1, s2) features.
+
+        It keeps None if a change of a few cells changes all that it computes.
+        """
 
 
 @runtime_checkable

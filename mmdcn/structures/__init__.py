@@ -3,12 +3,13 @@
 from .boxes import overlap_areas, patch_hit
 from .cells import Cells
 from .feature_map import last_map
-from .glance import Glance, Measured
+from .glance import ChangedMap, Glance, Measured
 from .view import PixelView, View, shrink
 from .windows import Windows
 
 __all__ = [
     'Cells',
+    'ChangedMap',
     'Glance',
     'Measured',
     'PixelView',

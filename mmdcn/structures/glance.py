@@ -1,6 +1,6 @@
 """Records of what a model saw."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,15 +15,32 @@ class Measured(NamedTuple):
         saliency: (N, s1, s2), ≥ 0, float32 (float64 for a float64 map), no graph.
         entropy: (N,), the entropy of the coarse prediction in nats, with the same type and without
             a graph; None if the saliency does not compute it.
+        kept: What the head keeps of the coarse map, so that it need not read all of the refined
+            map; None if it has to.
     """
 
     saliency: torch.Tensor
     entropy: torch.Tensor | None = None
+    kept: Any = None
 
     @property
     def grid(self) -> tuple[int, int]:
         """Size of a map, (s1, s2)."""
         return tuple(self.saliency.shape[1:])  # type: ignore[return-value]
+
+
+class ChangedMap(NamedTuple):
+    """A map that a head has read before, with new vectors in some of its cells.
+
+    Attributes:
+        kept: What the head kept of the map before.
+        cells: The P cells; none occurs twice.
+        change: (P, D), new vector − old vector.
+    """
+
+    kept: Any
+    cells: Cells
+    change: torch.Tensor
 
 
 class Glance(NamedTuple):
@@ -37,6 +54,8 @@ class Glance(NamedTuple):
         windows: The places of their patches in the images.
         fine: (P, D), or (P, D, h, w) if the neck takes small maps.
         refined: The output of the neck.
+        kept: What the head kept of the coarse map, if the refined map differs from it in the chosen
+            cells alone, where it has the fine vectors; None otherwise.
     """
 
     coarse: torch.Tensor
@@ -46,8 +65,14 @@ class Glance(NamedTuple):
     windows: Windows
     fine: torch.Tensor
     refined: torch.Tensor
+    kept: Any = None
 
     @property
-    def for_head(self) -> tuple[torch.Tensor]:
-        """The refined map in a tuple of maps, of which heads of MMPretrain read the last."""
-        return (self.refined,)
+    def for_head(self) -> tuple[torch.Tensor] | ChangedMap:
+        """The refined map in a tuple of maps, of which heads of MMPretrain read the last.
+
+        A head that has kept something of the coarse map gets the change instead.
+        """
+        if self.kept is None:
+            return (self.refined,)
+        return ChangedMap(self.kept, self.cells, self.fine - self.cells.gather(self.coarse))

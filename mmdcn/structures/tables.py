@@ -1,4 +1,4 @@
-"""Caches small tensors that depend on sizes alone, unless torch traces."""
+"""Small tensors that depend on sizes alone: caches, unless torch traces, and lookups."""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -38,3 +38,29 @@ def made_once(make: Callable[..., Any]) -> Callable[..., Any]:
         return kept(*args)
 
     return get
+
+
+def looked_up(
+    compute: Callable[..., torch.Tensor], index: torch.Tensor, number: int, *sizes: Any
+) -> torch.Tensor:
+    """Return ``compute(index, *sizes)``, by one lookup in a table where this is faster.
+
+    In an exported graph the table depends on the image size alone, so a runtime that knows the size
+    computes it once. A compiler joins the operators of the function itself, without a table.
+
+    Args:
+        compute: Computes a row for each index, (P,) int64 -> (P, ...). It must be hashable.
+        index: (P,) int64, from 0 to ``number`` − 1.
+        number: Rows of the table.
+        *sizes: Other arguments of the function, hashable.
+    """
+    if torch.compiler.is_compiling() and not torch.compiler.is_exporting():
+        return compute(index, *sizes)
+    return _table(compute, number, index.device, *sizes).index_select(0, index)
+
+
+@made_once
+def _table(
+    compute: Callable[..., torch.Tensor], number: int, device: torch.device, *sizes: Any
+) -> torch.Tensor:
+    return compute(torch.arange(number, device=device), *sizes)

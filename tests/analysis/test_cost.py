@@ -1,5 +1,4 @@
 import time
-from functools import partial
 
 import pytest
 import torch
@@ -15,13 +14,12 @@ from mmdcn.analysis import (
     multiplications_by_part,
     peak_memory,
 )
-from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
 from mmdcn.registry import MODELS
 from mmdcn.structures import Cells, Measured
 from mmdcn.utils.build import build_model
 
 from ..conftest import ROOT
-from ..models.dcns import build_dcn
+from ..models.dcns import ask_by_autograd, build_dcn
 
 # Worked by hand: outputs × kernel × channels in × channels out.
 COARSE_TOWER = 47 * 47 * 49 * 1 * 12 + 23 * 23 * 9 * 12 * 24
@@ -31,6 +29,8 @@ FINE_TOWER = (
 )
 HEAD = 10 * 10 * 16 * 24 * 96 + 96 * 10
 BACK = 96 * 10 + 96 * 16 * 24  # through the linear layer and one window a channel
+CHANGE = 16 * 24 * 96  # one cell at all places of the kernel
+LAST = 96 * 10  # the head's linear layer
 
 
 def model_of(name):
@@ -44,9 +44,9 @@ def model_of(name):
     [
         ('coarse', COARSE_TOWER + HEAD),
         ('fine', FINE_TOWER + HEAD),
-        # The head runs on the coarse and on the refined map.
-        ('dcn-k8', COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK),
-        ('dcn-k24-hint', COARSE_TOWER + 24 * PATCH + 2 * HEAD + BACK),
+        # The head runs on the coarse map, and on the changes of the refined one.
+        ('dcn-k8', COARSE_TOWER + 8 * (PATCH + CHANGE) + HEAD + LAST + BACK),
+        ('dcn-k24-hint', COARSE_TOWER + 24 * (PATCH + CHANGE) + HEAD + LAST + BACK),
         # The class's weights meet each of the head's 10×10 windows.
         ('dcn-k8-hint-class-activation', COARSE_TOWER + 8 * PATCH + 2 * HEAD + 96 * 10 * 10),
         ('dcn-k8-hint-activation-norm', COARSE_TOWER + 8 * PATCH + HEAD),
@@ -81,7 +81,7 @@ def test_a_batch_costs_its_images():
                 ('saliency', BACK),
                 ('fine', 8 * PATCH),
                 ('neck', 0),
-                ('head on refined', HEAD),
+                ('head on refined', 8 * CHANGE + LAST),
             ],
         ),
     ],
@@ -102,7 +102,7 @@ def test_no_patch_leaves_the_fine_tower_without_work():
         'saliency': BACK,
         'fine': 0,
         'neck': 0,
-        'head on refined': HEAD,
+        'head on refined': LAST,
     }
 
 
@@ -148,7 +148,7 @@ def test_a_closed_form_counts_as_saliency():
 
 def test_a_dense_way_back_costs_as_much_as_the_way_there():
     dcn = build_dcn()
-    dcn.head.entropy_and_gradient_norm = partial(entropy_and_gradient_norm_by_autograd, dcn.head)
+    dcn.saliency.ask = ask_by_autograd
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['saliency'] == HEAD
 
@@ -277,7 +277,10 @@ def test_a_selector_stands_among_the_parts_where_it_multiplies():
     dcn.selector = Multiplying()
     parts = multiplications_by_part(dcn, torch.rand(1, 1, 100, 100))
     assert parts['selector'] == (23 * 23) ** 2
-    assert sum(parts.values()) == COARSE_TOWER + 8 * PATCH + 2 * HEAD + BACK + (23 * 23) ** 2
+    assert (
+        sum(parts.values())
+        == COARSE_TOWER + 8 * PATCH + HEAD + LAST + 8 * CHANGE + BACK + (23 * 23) ** 2
+    )
 
 
 def test_what_runs_in_no_child_is_elsewhere():

@@ -4,7 +4,9 @@ import torch
 from mmengine.config import Config
 from mmpretrain.structures import DataSample
 
+from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
 from mmdcn.registry import MODELS
+from mmdcn.structures import Measured
 
 from ..conftest import ROOT
 
@@ -38,6 +40,12 @@ def build_svhn_dcn(k: int = 3, width: float = 1 / 32, **options) -> torch.nn.Mod
     model = MODELS.build({**cfg, **options})
     stir_statistics(model)
     return model
+
+
+def ask_by_autograd(head: torch.nn.Module, feats: torch.Tensor) -> Measured:
+    """Answer as ``EntropyGradient.ask`` does, without the head's closed form."""
+    entropy, norm = entropy_and_gradient_norm_by_autograd(head, feats)
+    return Measured(norm, entropy)
 
 
 def stir_statistics(model: torch.nn.Module) -> None:

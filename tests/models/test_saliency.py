@@ -11,7 +11,7 @@ from mmdcn.models.heads.global_max_pool_head import scatter_windows
 from mmdcn.models.saliency.head_reading import evaluation_mode
 from mmdcn.registry import MODELS
 
-from .dcns import build_dcn, stir_statistics
+from .dcns import ask_by_autograd, build_dcn, stir_statistics
 
 
 @pytest.fixture
@@ -104,10 +104,11 @@ def test_saliency_is_computed_in_float32_under_autocast(head):
 
 @pytest.mark.parametrize('known', [True, False])
 def test_the_entropy_of_the_coarse_prediction_comes_along(head, known):
+    saliency = EntropyGradient()
     if not known:
-        head.entropy_and_gradient_norm = partial(entropy_and_gradient_norm_by_autograd, head)
+        saliency.ask = ask_by_autograd
     coarse = torch.rand(3, 24, 23, 23)
-    entropy = EntropyGradient()(coarse, head.train()).entropy
+    entropy = saliency(coarse, head.train()).entropy
     assert entropy.shape == (3,) and not entropy.requires_grad
     with torch.no_grad():
         logits = head.eval()(coarse)

@@ -157,7 +157,8 @@ def look_coarsely(model: DCNClassifier, loader: DataLoader) -> Measured:
         with torch.no_grad():
             glance = model.extract_feat(batch['inputs'], batch['data_samples'])
         seen.append(Measured(glance.saliency, glance.entropy))
-    return Measured(*map(torch.cat, zip(*seen, strict=True)))
+    saliencies, entropies, _ = zip(*seen, strict=True)
+    return Measured(torch.cat(saliencies), torch.cat(entropies))
 
 
 def choose_options(seen: Measured, averages: Sequence[int]) -> dict[tuple, dict]:
@@ -203,7 +204,10 @@ def test_on(
             len(seen.entropy), generator=torch.Generator().manual_seed(0)
         ).chunk(2)
         folds = [
-            (half.tolist(), choose_options(Measured(*(v[other] for v in seen)), averages))
+            (
+                half.tolist(),
+                choose_options(Measured(seen.saliency[other], seen.entropy[other]), averages),
+            )
             for half, other in zip(halves, halves[::-1], strict=True)
         ]
     else:

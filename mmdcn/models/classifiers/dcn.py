@@ -124,7 +124,10 @@ class DCNClassifier(BaseClassifier):
         windows = self.grid(cells)
         fine = self.describe(view.cut(windows), coarse)
         refined = self.neck(scale_gradient(coarse, self.head_share), fine, cells)
-        return Glance(coarse, measured.saliency, measured.entropy, cells, windows, fine, refined)
+        kept = measured.kept if getattr(self.neck, 'swaps', False) else None
+        return Glance(
+            coarse, measured.saliency, measured.entropy, cells, windows, fine, refined, kept
+        )
 
     def look(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> View:
         """Return the view that gives pixels to the towers, normalised if they are not yet.

@@ -13,6 +13,7 @@ class SwapRefine(nn.Module):
 
     takes_vectors = True
     takes_budgets = True
+    swaps = True
 
     def forward(self, coarse: torch.Tensor, fine: torch.Tensor, cells: Cells) -> torch.Tensor:
         """Refine the coarse map at the chosen cells and nowhere else.

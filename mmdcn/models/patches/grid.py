@@ -5,7 +5,7 @@ from torch import nn
 
 from mmdcn.registry import MODELS
 from mmdcn.structures import Cells, Windows
-from mmdcn.structures.tables import made_once
+from mmdcn.structures.tables import looked_up
 
 from .geometry import Pair, to_pair
 
@@ -48,11 +48,8 @@ class PatchGrid(nn.Module):
 
     def forward(self, cells: Cells) -> Windows:
         """Return the windows of P cells."""
-        if torch.compiler.is_compiling():
-            corners = _corners(cells.index, cells.grid[1], self.stride, self.offset)
-        else:
-            table = _corner_table(cells.grid, self.stride, self.offset, cells.index.device)
-            corners = table.index_select(0, cells.index)
+        (rows, columns), places = cells.grid, (self.stride, self.offset)
+        corners = looked_up(_corners, cells.index, rows * columns, columns, *places)
         return Windows(cells.image, corners, self.size)
 
     def all(self, grid: Pair, device: torch.device | str = 'cpu') -> Windows:
@@ -63,15 +60,6 @@ class PatchGrid(nn.Module):
     def extra_repr(self) -> str:
         """Return the options, for printing the module."""
         return f'size={self.size}, stride={self.stride}, offset={self.offset}'
-
-
-@made_once
-def _corner_table(
-    grid: Pair, stride: Numbers, offset: Numbers, device: torch.device
-) -> torch.Tensor:
-    """Return the corners of all cells as a table, so that a lookup is a single operator."""
-    index = torch.arange(grid[0] * grid[1], device=device)
-    return _corners(index, grid[1], stride, offset)
 
 
 def _corners(index: torch.Tensor, columns: int, stride: Numbers, offset: Numbers) -> torch.Tensor:

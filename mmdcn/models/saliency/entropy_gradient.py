@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from mmdcn.models.contracts import HasEntropy, KnowsEntropyGradient
+from mmdcn.models.contracts import HasEntropy, KnowsEntropyGradient, ReadsChanges
 from mmdcn.models.heads.entropy import entropy_and_gradient_norm_by_autograd
 from mmdcn.registry import MODELS
 from mmdcn.structures import Measured
@@ -33,8 +33,11 @@ class EntropyGradient(HeadReading):
 
     def ask(self, head: Any, feats: torch.Tensor) -> Measured:
         """Measure the gradient's norm in each cell, and the entropy."""
-        if isinstance(head, KnowsEntropyGradient):
+        kept = None
+        if isinstance(head, ReadsChanges):
+            entropy, norm, kept = head.look(feats)
+        elif isinstance(head, KnowsEntropyGradient):
             entropy, norm = head.entropy_and_gradient_norm(feats)
         else:
             entropy, norm = entropy_and_gradient_norm_by_autograd(head, feats)
-        return Measured(norm, entropy)
+        return Measured(norm, entropy, kept)

@@ -52,8 +52,10 @@ class HeadReading(BaseSaliency):
             data_samples: Not read.
 
         Returns:
-            Measured: The map and, if it is computed, the entropy.
+            Measured: The map and, if it is computed, the entropy. What the head keeps is passed on
+            if the model would compute the same from the refined map.
         """
+        reusable = self.head is None and not head.training and not torch.is_grad_enabled()
         head = head if self.head is None else self.head
         feats = coarse.detach().to(torch.promote_types(coarse.dtype, torch.float32))
         with (
@@ -61,7 +63,9 @@ class HeadReading(BaseSaliency):
             torch.no_grad(),
             torch.autocast(coarse.device.type, enabled=False),
         ):
-            return self.ask(_in_single_precision(head), feats)
+            asked = _in_single_precision(head)
+            measured = self.ask(asked, feats)
+        return measured if reusable and asked is head else measured._replace(kept=None)
 
     @abstractmethod
     def ask(self, head: Any, feats: torch.Tensor) -> Measured:
