@@ -7,7 +7,7 @@ from typing import Any
 
 from .optimize import optimize_for_inference
 
-_OF_ONNX = ('INPUT', 'TOLERANCE', 'RawToOutputs', 'differences', 'export_onnx')
+_OF_ONNX = ('INPUT', 'TOLERANCE', 'RawToOutputs', 'differences', 'export_onnx', 'open_session')
 
 __all__ = ['optimize_for_inference', *_OF_ONNX]
 

@@ -1,6 +1,7 @@
 """Export a classifier as one ONNX graph: from raw images to its prediction and patches."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir
@@ -88,6 +89,24 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
         )
     _fix_shapes(program.model)
     return program.model
+
+
+def open_session(graph: onnx_ir.Model, shape: Sequence[int]) -> onnxruntime.InferenceSession:
+    """Open a session for batches of one shape, with as many threads as torch uses.
+
+    Everything that depends on the sizes alone, such as the tables of patches, is then computed once.
+
+    Args:
+        graph: A graph of :func:`export_onnx`.
+        shape: (N, C, H, W).
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors
+    for name, size in zip(('batch', 'height', 'width'), (shape[0], *shape[2:]), strict=True):
+        options.add_free_dimension_override_by_name(name, size)
+    model = onnx_ir.to_proto(graph).SerializeToString()
+    return onnxruntime.InferenceSession(model, options, providers=['CPUExecutionProvider'])
 
 
 def differences(
