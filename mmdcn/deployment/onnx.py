@@ -94,7 +94,7 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
 def open_session(graph: onnx_ir.Model, shape: Sequence[int]) -> onnxruntime.InferenceSession:
     """Open a session for batches of one shape, with as many threads as torch uses.
 
-    Everything that depends on the sizes alone, such as the tables of patches, is then computed once.
+    What depends on the sizes alone, such as the tables of patches, is then computed once.
 
     Args:
         graph: A graph of :func:`export_onnx`.
