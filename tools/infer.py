@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from mmdcn.apis import DCNInferencer
+from mmdcn.deployment import BACKENDS
 from mmdcn.utils.files import replacing
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -46,6 +47,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--batch-size', type=int, default=1, help='images per batch (default: %(default)s)'
     )
+    parser.add_argument(
+        '--backend',
+        default='eager',
+        choices=['eager', *BACKENDS],
+        help='what runs the model (default: %(default)s)',
+    )
     return parser.parse_args(argv)
 
 
@@ -57,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if unfinished:
             unfinished.touch()
         with redirect_stdout(sys.stderr):  # MMEngine's log
-            inferencer = DCNInferencer(args.model, args.checkpoint or True, args.device)
+            inferencer = DCNInferencer(
+                args.model, args.checkpoint or True, args.device, backend=args.backend
+            )
             text = as_json(
                 inferencer(
                     args.images[0] if len(args.images) == 1 else args.images,

@@ -1,12 +1,16 @@
 """The cost of each image of a prediction."""
 
 import copy
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 
 from mmdcn.analysis.cost import counting, is_adaptive, multiplications_by_part
+
+Run = Callable[..., list[DataSample]]
 
 
 class InferenceCost:
@@ -23,32 +27,37 @@ class InferenceCost:
         self.model = model
         self._known: dict[tuple[int, ...], dict[str, int]] = {}
 
-    def predict(self, images: torch.Tensor, samples: list[DataSample]) -> list[DataSample]:
+    def predict(
+        self, images: torch.Tensor, samples: list[DataSample], run: Run | None = None
+    ) -> list[DataSample]:
         """Predict images of one size and give each sample its ``cost``.
 
         Args:
             images: (N, C, H, W), preprocessed.
             samples: The N data samples.
+            run: Fills the data samples by another runtime, once costs are known; None for the model
+                itself.
 
         Returns:
             list: Predictions. A ``cost`` has ``parts``, by name, and their ``total``.
         """
-        samples, costs = self._predict(images, samples)
+        run = run or partial(self.model, images, mode='predict')
+        samples, costs = self._predict(images, samples, run)
         for sample, parts in zip(samples, costs, strict=True):
             cost = dict(parts=dict(parts), total=sum(parts.values()))
             sample.set_field(cost, 'cost', field_type='metainfo')
         return samples
 
     def _predict(
-        self, images: torch.Tensor, samples: list[DataSample]
+        self, images: torch.Tensor, samples: list[DataSample], run: Run
     ) -> tuple[list[DataSample], list[dict[str, int]]]:
         if is_adaptive(self.model):
-            samples = self.model(images, samples, mode='predict')
+            samples = run(data_samples=samples)
             budgets = [len(sample.cells) for sample in samples]
             return samples, [self._with_budget(*pair) for pair in zip(images, budgets, strict=True)]
         shape = tuple(images.shape[1:])
         if shape in self._known:
-            samples = self.model(images, samples, mode='predict')
+            samples = run(data_samples=samples)
         else:
             with counting(self.model) as parts:
                 samples = self.model(images, samples, mode='predict')

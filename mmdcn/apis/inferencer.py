@@ -5,6 +5,7 @@ import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any
@@ -22,6 +23,7 @@ from mmpretrain.structures import DataSample
 from rich.console import Console
 from rich.progress import track
 
+from mmdcn.deployment import BACKENDS, predictions
 from mmdcn.models.fitting import input_channels
 from mmdcn.models.heads.sequence_head import number_of
 from mmdcn.utils.build import scope_of
@@ -50,13 +52,18 @@ class DCNInferencer(BaseInferencer):
         device: Where the model runs. By default this is a GPU if there is one. A model that is
             already built stays on its device.
         classes: Names of the classes, instead of the dataset's.
+        backend: What runs the model: ``'eager'`` torch; ``'compile'``, torch compiled for each
+            shape of a batch; or ``'onnxruntime'``, with a session for each shape. All give the same
+            answers. The first batch of an image size is slow, because its cost is counted and the
+            model is prepared for it.
         **kwargs: Settings of the model's config to change, such as ``selector=dict(k=12)``.
 
     Raises:
         FileNotFoundError: A file is not there.
+        ModuleNotFoundError: A package that the backend needs is not installed.
         TypeError: ``model`` is none of these kinds.
-        ValueError: There is no such model or device, no weights are known, or the file is not a
-            checkpoint of this model.
+        ValueError: There is no such model, device or backend, no weights are known, the file is not
+            a checkpoint of this model, or the backend cannot run the model.
 
     Example:
         >>> from mmdcn import DCNInferencer
@@ -73,8 +80,11 @@ class DCNInferencer(BaseInferencer):
         pretrained: bool | str | os.PathLike = True,
         device: str | torch.device | None = None,
         classes: Sequence[str] | None = None,
+        backend: str = 'eager',
         **kwargs: Any,
     ) -> None:
+        if backend not in ('eager', *BACKENDS):
+            raise ValueError(f'backend is one of eager, {", ".join(BACKENDS)}, not {backend!r}.')
         if not isinstance(model, BaseModel):
             device = device or get_device()
             model = get_model(model, pretrained, **kwargs)
@@ -95,6 +105,7 @@ class DCNInferencer(BaseInferencer):
         super().__init__(model, pretrained=None)
         self.classes = classes or getattr(model, '_dataset_meta', {}).get('classes')
         self._cost = InferenceCost(model)
+        self._outputs: Any = None if backend == 'eager' else BACKENDS[backend](model)
         self._said_lost = False
 
     def __call__(
@@ -260,14 +271,25 @@ class DCNInferencer(BaseInferencer):
 
     def _predict(self, batch: dict) -> list[DataSample]:
         """Predict images of one size."""
+        raw = batch['inputs']
         batch = self.model.data_preprocessor(batch, False)
         samples = batch['data_samples']
+        run = None if self._outputs is None else partial(self._run, raw)
         try:
-            samples = self._cost.predict(batch['inputs'], samples)
+            samples = self._cost.predict(batch['inputs'], samples, run)
         # Towers from outside of this project let torch raise the error for small images.
         except (ValueError, RuntimeError) as error:
             raise ValueError(f'{describe(samples[0])} cannot be classified: {error}') from error
         return [sample.cpu() for sample in samples]
+
+    def _run(self, raw: list[torch.Tensor], data_samples: list[DataSample]) -> list[DataSample]:
+        """Predict raw images, each (C, H, W) uint8, by the backend."""
+        images = torch.stack(raw)
+        if images.dtype != torch.uint8:
+            raise ValueError(
+                f'this backend takes images of bytes, and the test pipeline gives {images.dtype}.'
+            )
+        return predictions(self.model.head, self._outputs(images), data_samples)
 
     def _result(self, pred: DataSample) -> dict:
         result = dict(img_path=pred.img_path) if 'img_path' in pred else {}

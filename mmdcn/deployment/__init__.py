@@ -5,11 +5,13 @@ The export needs the packages of requirements/optional.txt, so it is imported on
 
 from typing import Any
 
+from .backends import BACKENDS
 from .optimize import optimize_for_inference
+from .outputs import RawToOutputs, predictions
 
-_OF_ONNX = ('INPUT', 'TOLERANCE', 'RawToOutputs', 'differences', 'export_onnx', 'open_session')
+_OF_ONNX = ('INPUT', 'TOLERANCE', 'differences', 'export_onnx', 'open_session')
 
-__all__ = ['optimize_for_inference', *_OF_ONNX]
+__all__ = ['BACKENDS', 'RawToOutputs', 'optimize_for_inference', 'predictions', *_OF_ONNX]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,51 +11,13 @@ from onnx_ir.passes import common as passes
 from onnxscript import opset18 as op
 from torch import nn
 
-from mmdcn.models import DCNClassifier, SequenceHead
-from mmdcn.models.heads.sequence_head import most_probable
 from mmdcn.structures import Cells, Measured
+
+from .outputs import RawToOutputs
 
 INPUT = 'images'
 TOLERANCE = 1e-4  # largest value of `differences` that counts as equal
 COPY, INFER = 0, -1  # special sizes in the shape of a Reshape
-
-
-class RawToOutputs(nn.Module):
-    """The computation of the graph: normalisation, the classifier and its patches.
-
-    Args:
-        model: A ``DCNClassifier`` or an MMPretrain ``ImageClassifier``.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model: Any = model
-
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return the outputs by name for raw images of a dataset, (N, C, H, W) uint8.
-
-        The outputs are ``logits`` (N, classes), or for a ``SequenceHead`` ``log_probabilities``
-        (N, 12·M) and the most probable ``sequence`` (N, 1 + M). A DCN also gives ``cells`` (N, k),
-        ``patch_bboxes`` (N, k, 4) and ``saliency`` (N, s1, s2), as in its predictions.
-        """
-        images = self.model.data_preprocessor(dict(inputs=images))['inputs']
-        seen = self.model.extract_feat(images)
-        if not isinstance(self.model, DCNClassifier):
-            return self._answer(seen)
-        cells = seen.cells
-        return dict(
-            **self._answer(seen.for_head),
-            cells=cells.group(cells.index),
-            patch_bboxes=cells.group(seen.windows.boxes()),
-            saliency=seen.saliency,
-        )
-
-    def _answer(self, feats: torch.Tensor) -> dict[str, torch.Tensor]:
-        head = self.model.head
-        if isinstance(head, SequenceHead):
-            sequence, _ = most_probable(head.probabilities(feats))
-            return dict(log_probabilities=head(feats), sequence=sequence)
-        return dict(logits=head(feats))
 
 
 def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
@@ -73,7 +35,7 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
             numbers of patches.
         torch.onnx.OnnxExporterError: A part cannot be expressed in ONNX.
     """
-    _check_parts(model)
+    check_exportable(model)
     model = copy.deepcopy(model).eval()
     graph = RawToOutputs(model).eval()
     with torch.no_grad():
@@ -162,7 +124,8 @@ class _Told(nn.Module):
         return Cells.fixed(self.cells, measured.grid)
 
 
-def _check_parts(model: nn.Module) -> None:
+def check_exportable(model: nn.Module) -> None:
+    """Raise a ``ValueError`` if a part of the model cannot be in a graph of the image alone."""
     saliency, selector = getattr(model, 'saliency', None), getattr(model, 'selector', None)
     for unfit, reason in (('needs_truth', 'reads the true boxes'), ('draws', 'draws at random')):
         if getattr(saliency, unfit, False):
