@@ -20,6 +20,7 @@ os.environ.pop('SVHN_ROOT', None)  # configs read it; tests have images of their
 
 # What trains, exports, compiles, builds or starts programs; `make check` leaves it out.
 INTEGRATION = (
+    'apis/test_backends.py',
     'apis/test_inferencer_fuzz.py',
     'deployment/',
     'docs/',

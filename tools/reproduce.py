@@ -27,7 +27,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tools.command_line import at_least, errors_as_messages
-from tools.reproduction.cluttered_mnist import TABLE1, fig2, fig3, table1
+from tools.reproduction.cluttered_mnist import TABLE1, budgets, fig2, fig3, table1
 from tools.reproduction.costs import cost, fig5
 from tools.reproduction.place import Place
 from tools.reproduction.processes import stopping_tools
@@ -35,7 +35,9 @@ from tools.reproduction.provenance import command_line
 from tools.reproduction.results import CLUTTERS
 from tools.reproduction.street_numbers import table2
 
-EXPERIMENTS = {function.__name__: function for function in (table1, fig2, fig3, table2, fig5, cost)}
+EXPERIMENTS = {
+    function.__name__: function for function in (table1, budgets, fig2, fig3, table2, fig5, cost)
+}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -49,7 +51,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=at_least(0),
         nargs='+',
         default=[0, 1, 2],
-        help='seeds for table1 and table2; figures use the first (default: 0 1 2)',
+        help='seeds for table1, budgets and table2; figures use the first (default: 0 1 2)',
     )
     parser.add_argument(
         '--quick',
@@ -59,13 +61,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--epochs',
         type=at_least(1),
-        help='epochs for table1, fig2 and fig3 (default: those of the config); the '
+        help='epochs for table1, budgets, fig2 and fig3 (default: those of the config); the '
         'schedule is shortened in proportion',
     )
     parser.add_argument(
         '--amp',
         action='store_true',
-        help='train table1, fig2 and fig3 in mixed precision; tests use float32',
+        help='train table1, budgets, fig2 and fig3 in mixed precision; tests use float32',
     )
     parser.add_argument(
         '--models',
@@ -79,7 +81,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         choices=list(CLUTTERS),
         default=list(CLUTTERS),
-        help='columns of table1 to train',
+        help='columns of table1 and budgets to train',
     )
     parser.add_argument(
         '--width',
@@ -107,10 +109,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.dataset == 'svhn' and args.width:
         parser.error("--dataset svhn has towers of the paper's width only; leave --width out.")
     for option, experiments in (
-        ('epochs', 'table1, fig2 and fig3'),
-        ('amp', 'table1, fig2 and fig3'),
+        ('epochs', 'table1, budgets, fig2 and fig3'),
+        ('amp', 'table1, budgets, fig2 and fig3'),
         ('models', 'table1'),
-        ('clutter', 'table1'),
+        ('clutter', 'table1 and budgets'),
         ('width', 'table2'),
         ('dataset', 'table2'),
         ('no_timing', 'cost'),

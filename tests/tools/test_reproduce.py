@@ -27,7 +27,9 @@ TOOL = 'tools/reproduce.py'
 FILL = 'tools/dev_tools/fill_results.py'
 TABLE1 = ('table1', '--quick', '--models', 'coarse', 'dcn-k8-hint', '--clutter', 'fixed')
 COARSE_ONLY = ('table1', '--quick', '--models', 'coarse', '--clutter', 'fixed')
-COARSE, DCN = (f'{name}_1xb128-60e_cluttered-mnist' for name in ('coarse', 'dcn-k8-hint'))
+COARSE, FINE, DCN = (
+    f'{name}_1xb128-60e_cluttered-mnist' for name in ('coarse', 'fine', 'dcn-k8-hint')
+)
 QUICK = 'work_dirs/reproduce-quick'
 
 
@@ -194,6 +196,26 @@ def test_figures_2_and_3_take_the_runs_of_the_table(folder):
     for picture in ('fig2', 'fig3-patches', 'fig3-error', 'fig3-saliency'):
         path = folder / QUICK / 'results' / f'{picture}.png'
         assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_budgets_stand_beside_the_fine_model(folder):
+    run_tool(TOOL, 'budgets', '--quick', '--seeds', 0, '--clutter', 'fixed', folder=folder)
+    result = result_of(folder, 'budgets')
+    fine, *adaptive = result['rows']
+    assert fine['fixed']['multiplications'] == 82_951_584 and fine['fixed']['patches'] is None
+    tested = json.loads((run_of(folder, FINE, 0, '-1e') / 'test.json').read_text())
+    assert fine['fixed']['errors'] == [100 - tested['accuracy/top1']]
+    assert [row['average_k'] for row in adaptive] == [8, 4]
+    for row in adaptive:
+        (options,) = row['fixed']['options']
+        assert options['full_threshold'] > options['threshold'] > 0
+        assert row['fixed']['patches'] <= options['k']
+        coarse = 6_357_420 + 37_824 + 960  # with the way back and the head's last layer
+        patch = 1_156_032 + 36_864
+        expected = coarse + patch * row['fixed']['patches']
+        assert row['fixed']['multiplications'] == pytest.approx(expected, rel=1e-6)
+    text = render(folder / QUICK / 'results', 'budgets')
+    assert '| DCN, adaptive, 4 patches |' in text and '| Fine model |' in text
 
 
 def test_table_2_trains_both_towers_and_tests_its_rows_once(

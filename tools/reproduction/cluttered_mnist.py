@@ -1,11 +1,16 @@
-"""Table 1 and Figures 2 and 3: Cluttered MNIST."""
+"""Table 1, budgets by image, and Figures 2 and 3: Cluttered MNIST."""
 
 import json
 from argparse import Namespace
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
+import torch
 from mmengine.config import Config
+
+from mmdcn.analysis import count_multiplications
+from mmdcn.utils.build import build_model
 
 from .place import PAPER, Place, summary
 from .processes import run_tool
@@ -49,6 +54,7 @@ TABLE1 = [
         'DCN, hints, 24 patches, augmented', 'dcn-k24-hint-augmented', None, None, ('fresh',)
     ),
 ]
+BUDGETS = (8, 4)  # patches on average
 FIGURE_3_EPOCHS = 9  # §4.1.3
 FIGURE_3_AVERAGES = (1, 2, 4, 8, 16, 32)
 # Eight batches per epoch, so that a warm-up of a quarter epoch has more than one step.
@@ -134,6 +140,73 @@ def finished(place: Place, model: str, clutter: str, epochs: int) -> list[dict]:
     for run in found:
         check_settings(cluttered_run(place, model, run['seed'], clutter, epochs))
     return found
+
+
+def budgets(place: Place) -> None:
+    """Test the adaptive DCN with two average numbers of patches, beside the fine model.
+
+    Thresholds are chosen on `val`, without labels.
+    """
+    args = place.args
+    name, epochs, shortened = cluttered_epochs('budgets', args)
+    need_mnist()
+    runs = {
+        (model, clutter): [
+            cluttered_run(place, model, seed, clutter, epochs) for seed in args.seeds
+        ]
+        for clutter in args.clutter
+        for model in ('fine', 'dcn-adaptive')
+    }
+    train_all(place, [run for each in runs.values() for run in each], test=True)
+    fine = count_multiplications(
+        build_model(Config.fromfile(cluttered_config('fine'))), torch.rand(1, 1, 100, 100)
+    )
+    found: dict[tuple, list[dict]] = {}
+    for (model, clutter), each in runs.items():
+        for run in each:
+            if model == 'fine':
+                error = json.loads((run.folder / 'run.json').read_text())['test_error']
+                result = dict(error=error, patches=None, multiplications=fine)
+                found.setdefault(('Fine model', None, clutter), []).append(result)
+                continue
+            for result in tested_budgets(place, run):
+                key = 'DCN, adaptive', result['average_k'], clutter
+                found.setdefault(key, []).append(result)
+    rows = []
+    for label, average in dict.fromkeys(key[:2] for key in found):
+        cells = {}
+        for clutter in args.clutter:
+            results = found[label, average, clutter]
+            cells[clutter] = dict(
+                summary([result['error'] for result in results]),
+                multiplications=fmean(result['multiplications'] for result in results),
+                patches=fmean(result['patches'] for result in results) if average else None,
+                options=[result.get('options_for_config') for result in results],
+            )
+        rows.append(dict(label=label, average_k=average, **cells))
+    place.write(
+        name,
+        epochs=epochs,
+        shortened=shortened,
+        seeds=args.seeds,
+        protocol='thresholds for an average chosen on val, without labels; errors are of test',
+        rows=rows,
+        sources=[start for each in runs.values() for run in each for start in run.starts()],
+    )
+
+
+def tested_budgets(place: Place, run: Run) -> list[dict]:
+    """Test a run once with the thresholds of each average, and return the results."""
+    out = run.folder / 'budgets.json'
+    if not out.is_file():
+        config = run.folder / run.config.name  # with all options of the run
+        run_tool(
+            'tools.analysis_tools.budget_curve',
+            [config, run.checkpoint, '--subset', 'test', '--average-k', *BUDGETS, '--out', out],
+            log=run.folder / 'budgets.log',
+        )
+    results = json.loads(out.read_text())['results']
+    return [result for result in results if result['selector'] == 'EntropySelector']
 
 
 def fig2(place: Place) -> None:

@@ -1,13 +1,14 @@
 """Test one trained DCN with other parts in place of its own."""
 
 import argparse
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
+from mmpretrain.structures import DataSample
 from rich.progress import track
 from torch import nn
 from torch.utils.data import DataLoader
@@ -86,7 +87,7 @@ def compare(
         name: Evaluator([METRICS.build(dict(type=kind)) for kind in ('Accuracy', 'PatchHit')])
         for name in swaps
     }
-    patches, without = dict.fromkeys(swaps, 0), {}
+    patches, costs = dict.fromkeys(swaps, 0), {}
     for batch in track(loader, description='Comparing'):
         batch = model.data_preprocessor(batch)
         images, samples = batch['inputs'], batch['data_samples']
@@ -100,30 +101,34 @@ def compare(
             for part, module in parts.items():
                 setattr(model, part, module)
             model.eval()
-            cost = (
-                None
-                if name in without
-                else count_multiplications(model, images[:1], data_samples=samples[:1])
-            )
+            if name not in costs:
+                costs[name] = cost_by_patches(model, images[:1], samples[:1])
             with torch.no_grad():
                 samples = model.predict(images, samples)
             numbers = [len(sample.cells) for sample in samples]
-            if name not in without:
-                patch = count_multiplications(
-                    model.fine,
-                    model.look(images.new_zeros(1, images.size(1), *model.grid.size)).overview(1),
-                )
-                without[name] = cost - numbers[0] * patch
             patches[name] += sum(numbers)
             evaluators[name].process(data_samples=samples)
     results, number = {}, len(loader.dataset)
     for name, evaluator in evaluators.items():
         metrics = evaluator.evaluate(number)
         average = patches[name] / number
+        rest, patch = costs[name]
         results[name] = dict(
             error=100 - metrics['accuracy/top1'],
             patch_hit=metrics['patch_hit/mean'],
             patches=average,
-            multiplications=round(without[name] + average * patch),
+            multiplications=round(rest + average * patch),
         )
     return results
+
+
+def cost_by_patches(
+    model: DCNClassifier, image: torch.Tensor, samples: Sequence[DataSample]
+) -> tuple[int, int]:
+    """Count the multiplications of one image without any patch, and those of each patch."""
+    selector, counts = model.selector, []
+    for patches in (1, 2):
+        model.selector = selector.with_budget(patches)
+        counts.append(count_multiplications(model, image, data_samples=samples))
+    model.selector = selector
+    return 2 * counts[0] - counts[1], counts[1] - counts[0]
