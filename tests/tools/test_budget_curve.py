@@ -10,7 +10,7 @@ from mmdcn.models import EntropySelector, MassSelector
 from mmdcn.utils.build import build_dataset
 from tools.analysis_tools import budget_curve
 
-from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
+from ..analysis.test_cost import BACK, CHANGE, COARSE_TOWER, HEAD, LAST, PATCH
 from ..conftest import ROOT
 from ..models.dcns import build_dcn
 from .running import QUICK, run_tool
@@ -95,7 +95,7 @@ def test_every_selector_is_tested_at_every_average(subset, request):
         assert IMAGES * row['error'] / 100 == pytest.approx(round(IMAGES * row['error'] / 100))
         # One multiplication may go to rounding.
         assert row['multiplications'] == pytest.approx(
-            COARSE_TOWER + 2 * HEAD + BACK + row['patches'] * PATCH, abs=1
+            COARSE_TOWER + HEAD + LAST + BACK + row['patches'] * (PATCH + CHANGE), abs=1
         )
         assert row['patches'] == row['average_k'] or row['selector'] != 'TopKSelector'
     assert printed.count('MassSelector') == 4

@@ -3,7 +3,7 @@ import json
 import pytest
 from mmengine.runner import save_checkpoint
 
-from ..analysis.test_cost import COARSE_TOWER, HEAD, PATCH
+from ..analysis.test_cost import BACK, CHANGE, COARSE_TOWER, HEAD, LAST, PATCH
 from ..conftest import ROOT
 from ..models.dcns import build_dcn
 from .running import QUICK, run_tool
@@ -73,8 +73,8 @@ def test_measures_without_a_pass_through_the_head_cost_towers_and_one_head(compa
             assert row['multiplications'] == least
         elif row['saliency'] == 'ClassActivation':  # a second pass and 96 weights a window
             assert row['multiplications'] == least + HEAD + 96 * 10 * 10
-        else:  # a second pass and some way back
-            assert least + HEAD < row['multiplications'] <= least + 2 * HEAD
+        else:  # the way back, and changes in place of a second pass
+            assert row['multiplications'] == least + BACK + LAST + row['k'] * CHANGE
 
 
 def test_a_plot_lies_beside_the_figures(compared):
