@@ -83,12 +83,22 @@ def first_shape(cfg: Config) -> tuple[int, int, int]:
 
 
 def write(model: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
+    onnx_ir.save(export(model, shape), path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def export(model: nn.Module, shape: tuple[int, int, int]) -> onnx_ir.Model:
+    """Export a model for images of any size, after a run on one of this shape.
+
+    Raises:
+        ValueError: The model does not take this shape, or cannot be exported.
+    """
     channels, height, width = shape
     try:
         with torch.no_grad():
             model(**model.data_preprocessor(dict(inputs=random_images(1, shape))))
         # Export with a larger image: if there is only one row of cells, torch makes it a constant.
-        graph = export_onnx(model, random_images(2, (channels, 2 * height, 2 * width)))
+        return export_onnx(model, random_images(2, (channels, 2 * height, 2 * width)))
     except torch.onnx.OnnxExporterError as error:
         cause = error.__cause__ or error
         raise ValueError(
@@ -99,8 +109,6 @@ def write(model: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
         raise ValueError(
             f'The model cannot be exported with images of {times(shape)}: {one_line(error)}'
         ) from error
-    onnx_ir.save(graph, path)
-    onnx.checker.check_model(path, full_check=True)
 
 
 def compare(model: nn.Module, shape: tuple[int, int, int], path: Path) -> None:
