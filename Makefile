@@ -11,8 +11,6 @@ STREET_TOWERS := $(foreach tower,coarse-w25_1xb32-10e fine-w25_1xb32-5e,work_dir
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning costs a multiple.
 PY_BUSY := OMP_WAIT_POLICY=PASSIVE $(PY)
-# Sleeping at once costs an idle machine latency; spinning briefly costs neither.
-PY_TIMED := GOMP_SPINCOUNT=10000 $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
@@ -34,7 +32,7 @@ data: setup  ## put MNIST into data/mnist
 
 quickstart: $(QUICK)/metrics.json  ## train a small-budget DCN, test it, print a table, draw a picture
 	$(PY_BUSY) tools/visualizations/draw_patches.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --out $(QUICK)/patches.png
-	$(PY_TIMED) tools/analysis_tools/benchmark.py $(MODELS) --batch-sizes 1 64 --metrics dcn-k8-hint=$(QUICK)/metrics.json
+	$(PY) tools/analysis_tools/benchmark.py $(MODELS) --batch-sizes 1 64 --metrics dcn-k8-hint=$(QUICK)/metrics.json
 
 $(QUICK)/metrics.json: $(QUICK)/.trained
 	$(PY_BUSY) tools/test.py $(QUICK_CONFIG) $(QUICK_CHECKPOINT) --work-dir $(QUICK)/test --out $@ --out-item metrics

@@ -4,6 +4,7 @@ import runpy
 from argparse import Namespace
 
 import numpy as np
+import pytest
 import torch
 
 from mmdcn.utils.build import read_config
@@ -16,6 +17,13 @@ CONFIGS = [
     for name in ('coarse', 'fine', 'dcn-k8-hint')
 ]
 TOOL = 'tools/analysis_tools/benchmark.py'
+
+
+@pytest.fixture(autouse=True)
+def threads_of_other_tests():
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 def test_the_table_has_a_row_a_model_with_cost_times_and_error(tmp_path, mnist_root):
@@ -139,7 +147,8 @@ def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkey
         lambda model, dynamic, options: compiling(model, dynamic=dynamic, backend='eager'),
     )  # the default would take minutes
     tool = runpy.run_path(str(ROOT / TOOL))
-    plain, compiled = tool['rows_of']('coarse', read_config(ROOT / CONFIGS[0]), ['compiled'], 'cpu')
+    cfg = read_config(ROOT / CONFIGS[0])
+    plain, compiled = tool['rows_of']('coarse', cfg, ['compiled'], 'cpu', (1, 100, 100))
     assert (plain.name, compiled.name) == ('coarse', 'coarse, compiled')
     assert compiled.model is plain.model is plain.run is not compiled.run
     images = torch.rand(2, 1, 100, 100)
@@ -149,6 +158,86 @@ def test_a_compiled_row_times_the_compiled_model_and_counts_the_plain_one(monkey
         ('coarse, compiled', 2, 2),
     ]
     torch.testing.assert_close(compiled.run(images), plain.run(images))
+
+
+def test_rows_of_onnx_runtime_have_the_models_multiplications_and_no_memory(tmp_path):
+    out = tmp_path / 'times.json'
+    options = ('--shapes', '1x100x100', '--batch-sizes', 1, 2, '--rounds', 1, '--device', 'cpu')
+    printed = run_tool(TOOL, *CONFIGS[1:], *options, '--variants', 'onnxruntime', '--out', out)
+    rows = json.loads(out.read_text())
+    models = ('fine', 'fine, onnxruntime', 'dcn-k8-hint', 'dcn-k8-hint, onnxruntime')
+    costs = (82_951_584, 82_951_584, 15_939_372, 15_939_372)
+    assert [(row['model'], row['multiplications'], row['batch']) for row in rows] == [
+        (model, cost, batch) for batch in (1, 2) for model, cost in zip(models, costs, strict=True)
+    ]
+    assert all(row['ms_per_image'] > 0 for row in rows)
+    for row in rows:
+        assert (row['peak_bytes'] is None) == row['model'].endswith('onnxruntime')
+    lines = [line.rstrip() for line in printed.splitlines()]
+    dashes = [line for line in lines if line.endswith('–')]  # the last column is that of memory
+    assert len(dashes) == 2 + 3  # two rows, the ratios to them, and the one between them
+    assert all('onnxruntime' in line for line in dashes)
+
+
+def test_a_row_of_onnx_runtime_answers_raw_images_as_the_model_does():
+    tool = runpy.run_path(str(ROOT / TOOL))
+    cfg = read_config(ROOT / CONFIGS[0])
+    _, row = tool['rows_of']('coarse', cfg, ['onnxruntime'], 'cpu', (1, 60, 60))
+    for size in (1, 3):
+        answer = row.run(torch.empty(size, 1, 60, 60))
+        (raw,) = map(torch.from_numpy, row.run.raw.values())
+        assert raw.dtype == torch.uint8 and raw.shape == (size, 1, 60, 60)
+        with torch.no_grad():
+            expected = row.model(row.model.data_preprocessor(dict(inputs=raw))['inputs'])
+        torch.testing.assert_close(answer, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_model_that_onnx_cannot_express_is_refused_in_a_sentence():
+    random = 'configs/dcn/dcn-k8-hint-random_1xb128-60e_cluttered-mnist.py'
+    options = ('--shapes', '1x60x60', '--device', 'cpu', '--variants', 'onnxruntime')
+    printed = run_tool(TOOL, random, *options, code=1)
+    assert 'RandomCells draws at random' in printed
+    assert 'Traceback' not in printed
+
+
+def test_onnx_runtime_is_refused_on_a_gpu():
+    printed = run_tool(TOOL, CONFIGS[0], '--device', 'cuda', '--variants', 'onnxruntime', code=2)
+    assert '--variants onnxruntime runs on the CPU: pass --device cpu.' in printed
+
+
+@pytest.mark.parametrize(
+    'options, number, shown',
+    [((), 1, 'on cpu, 1 thread '), (('--threads', 2), 2, 'on cpu, 2 threads ')],
+)
+def test_a_model_runs_with_the_threads_asked_for_or_one(options, number, shown):
+    torch.set_num_threads(3)
+    size = ('--shapes', '1x60x60', '--batch-sizes', 1, '--rounds', 1, '--device', 'cpu')
+    printed = run_tool(TOOL, CONFIGS[0], *size, *options)
+    assert torch.get_num_threads() == number
+    assert shown in printed.replace('\n', ' ')
+
+
+def test_the_model_and_batch_whose_times_vary_most_are_named_as_a_sign_of_a_busy_machine():
+    tool = runpy.run_path(str(ROOT / TOOL))
+    factors = {('fine', 1): 1.6, ('fine', 64): 1.1, ('dcn', 1): 1.2, ('dcn', 64): 2.3}
+    measured = [made_up(tool, *key, factor) for key, factor in factors.items()]
+    sentence = tool['warning'](measured)
+    assert 'dcn at batch 64 ' in sentence and 'fine' not in sentence
+    assert ' 2.3 ' in sentence and '1.5' in sentence
+
+
+def test_times_that_vary_as_on_an_idle_machine_give_no_warning():
+    tool = runpy.run_path(str(ROOT / TOOL))
+    steady = [made_up(tool, 'fine', size, 1.45) for size in (1, 64)]
+    steady[0].seconds[-1] *= 9  # one in 100 is not enough
+    assert tool['warning'](steady) == ''
+
+
+def made_up(tool: dict, name: str, batch: int, factor: float):
+    """Return 101 times whose 90th percentile is so many times their 10th."""
+    seconds = np.linspace(1, factor, 81)
+    seconds = np.concatenate([np.full(10, 1.0), seconds, np.full(10, factor)])
+    return tool['Measurement'](tool['Row'](name, '', None, None), (1, 8, 8), batch, seconds, 0)
 
 
 def test_a_shape_that_is_none_is_refused():

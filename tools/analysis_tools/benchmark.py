@@ -6,11 +6,15 @@ The models take turns in one process, so that a disturbance of the machine affec
 is the median, followed by the 10th and 90th percentiles. A ratio compares two models in the same
 turn. All models have folded batch norms and channels-last weights. The weights are untrained. This
 changes no figure, because an adaptive selector gives each image its largest number of patches.
+The tool says so if the times vary so much that the machine must be busy.
 
 --training adds the memory of a training step on the first training image, which needs the data.
 --variants adds rows that show the gain of each optimisation: each model as built, without folding
-and channels last; each DCN with autograd instead of its saliency's closed form; and each model
-compiled by torch.compile, which takes minutes and needs a C++ compiler.
+and channels last; each DCN with autograd instead of its saliency's closed form, so that its head
+reads all of the refined map; each model compiled by torch.compile, which takes minutes and needs a
+C++ compiler; and each model in ONNX Runtime, whose export takes up to a minute. The time in ONNX
+Runtime includes normalisation, because a graph takes raw images. Its memory is left out, because
+torch cannot see it.
 """
 
 import argparse
@@ -47,7 +51,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.command_line import at_least, errors_as_messages, file_of
 from tools.output import names_of, print_table, times, write_json
 
-VARIANTS = ('as-built', 'autograd', 'compiled')
+VARIANTS = ('as-built', 'autograd', 'compiled', 'onnxruntime')
+# Largest 90th percentile / 10th percentile of times to rely on. On an idle machine, the models and
+# batches of docs/costs.md had at most 1.4.
+STEADY = 1.5
 
 
 class Row(NamedTuple):
@@ -57,6 +64,7 @@ class Row(NamedTuple):
     variant: str  # '' for the model itself
     model: nn.Module
     run: Callable[[torch.Tensor], torch.Tensor]
+    memory_is_seen: bool = True  # whether torch allocates what the run needs
 
     @property
     def name(self) -> str:
@@ -71,11 +79,53 @@ class Measurement(NamedTuple):
     shape: tuple[int, int, int]
     batch: int
     seconds: np.ndarray
-    bytes: int
+    bytes: int | None  # None: not known
 
     def per_image(self) -> np.ndarray:
         """Return milliseconds per image: 10th percentile, median and 90th percentile."""
         return 1000 * np.percentile(self.seconds, (10, 50, 90)) / self.batch
+
+    def variation(self) -> float:
+        """Return the 90th percentile of the times / the 10th percentile."""
+        low, high = np.percentile(self.seconds, (10, 90))
+        return high / low
+
+
+class InOnnxRuntime:
+    """Runs a model in ONNX Runtime, on random raw images of the shape of the given images.
+
+    Args:
+        model: The model to export.
+        shape: Channels, height and width of an image.
+    """
+
+    def __init__(self, model: nn.Module, shape: tuple[int, int, int]) -> None:
+        from tools.deploy.export_onnx import export  # it says which package is missing
+
+        self.graph = export(model, shape)
+        self.raw: dict[str, np.ndarray] = {}
+        self.opened_for: torch.Size | None = None
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits or log-probabilities of raw images."""
+        if images.shape != self.opened_for:  # in a round that is not measured
+            self.open(images.shape)
+        # A graph's other outputs are not computed by the other rows.
+        (answer,) = self.session.run([self.answer], self.raw, self.options)
+        return torch.from_numpy(answer)
+
+    def open(self, shape: torch.Size) -> None:
+        """Prepare for batches of one shape, (N, C, H, W)."""
+        from onnxruntime import RunOptions
+
+        from mmdcn.deployment import INPUT, open_session
+
+        self.session = open_session(self.graph, shape)
+        self.answer = self.session.get_outputs()[0].name
+        self.options = RunOptions()
+        self.options.only_execute_path_to_fetches = True
+        self.raw = {INPUT: torch.randint(0, 256, shape, dtype=torch.uint8).numpy()}
+        self.opened_for = shape
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -92,6 +142,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         '--device', default=get_device(), help='device to run on (default here: %(default)s)'
+    )
+    parser.add_argument(
+        '--threads',
+        type=at_least(1),
+        default=1,
+        help='CPU threads that a model runs with (default: %(default)s, so images/s are those that '
+        'a server gets from each core)',
     )
     parser.add_argument(
         '--rounds', type=at_least(1), default=20, help='rounds to measure (default: %(default)s)'
@@ -127,6 +184,8 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     unknown = sorted(set(args.metrics) - set(args.configs))
     if unknown:
         parser.error(f'--metrics names {unknown}, but the models are {list(args.configs)}.')
+    if 'onnxruntime' in args.variants and args.device != 'cpu':
+        parser.error('--variants onnxruntime runs on the CPU: pass --device cpu.')
     return args
 
 
@@ -141,6 +200,7 @@ def shape(text: str) -> tuple[int, int, int]:
 @errors_as_messages()
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    torch.set_num_threads(args.threads)
     keep_freed_memory()  # else page faults of large maps take much of the measured time
     MMLogger.get_current_instance().setLevel('WARNING')
     configs = {name: read_config(path) for name, path in args.configs.items()}
@@ -153,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = [
         row
         for name, cfg in configs.items()
-        for row in rows_of(name, cfg, args.variants, args.device)
+        for row in rows_of(name, cfg, args.variants, args.device, tuple(inputs[0].shape[1:]))
     ]
     errors = {
         name: f'{100 - json.loads(Path(path).read_text())["accuracy/top1"]:.2f} %'
@@ -174,11 +234,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         report(measured, cost, errors, training, args.device)
         everything += measured
         costs += [cost[one.row.name] for one in measured]
+    if noisy := warning(everything):
+        print(noisy)
     if args.out:
         write(everything, costs, training, args)
 
 
-def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> list[Row]:
+def rows_of(
+    name: str, cfg: Config, variants: Sequence[str], device: str, shape: tuple[int, int, int]
+) -> list[Row]:
     """List the requested variants of a config's model and the model itself, slower ones first."""
     built = with_full_budgets(build_model(cfg)).to(device)
     fast = optimize_for_inference(copy.deepcopy(built))
@@ -193,6 +257,9 @@ def rows_of(name: str, cfg: Config, variants: Sequence[str], device: str) -> lis
     if 'compiled' in variants:
         compiled = torch.compile(fast, dynamic=False, options=dict(freezing=True))
         rows.append(Row(name, 'compiled', fast, compiled))
+    if 'onnxruntime' in variants:
+        run = InOnnxRuntime(fast, shape)
+        rows.append(Row(name, 'onnxruntime', fast, run, memory_is_seen=False))
     return rows
 
 
@@ -229,7 +296,7 @@ def measure(
                 tuple(images.shape[1:]),
                 len(images),
                 np.array(seconds[row.name]),
-                peak_memory(runs[row.name], args.device),
+                peak_memory(runs[row.name], args.device) if row.memory_is_seen else None,
             )
             for row in rows
         ]
@@ -245,7 +312,8 @@ def report(
     """Print a table of the models and a table of their ratios, for images of one shape."""
     batches = sorted({one.batch for one in measured})
     by_model = {name: {one.batch: one for one in measured if one.row.name == name} for name in cost}
-    threads = f', {torch.get_num_threads()} threads' if device == 'cpu' else ''
+    number = torch.get_num_threads()
+    threads = f', {number} thread{"s" * (number > 1)}' if device == 'cpu' else ''
     title = f'An image of {times(measured[0].shape)} on {device}{threads}'
     columns = [
         'model',
@@ -265,7 +333,7 @@ def report(
                 f'{cost[name]:,}',
                 *(spread(ones[size].per_image()) for size in batches),
                 f'{1000 / fastest(ones):.0f}',
-                f'{ones[batches[-1]].bytes / 1e6:.1f}',
+                known(ones[batches[-1]].bytes, 1e6, '.1f'),
                 *([f'{training[name] / 1e6:.1f}' if name in training else ''] if training else []),
                 *([errors.get(name, '')] if errors else []),
             ]
@@ -280,7 +348,7 @@ def report(
             f'{cost[a] / cost[b]:.2f}',
             *(spread(ratio(by_model[a][size], by_model[b][size])) for size in batches),
             f'{fastest(by_model[a]) / fastest(by_model[b]):.2f}',
-            f'{by_model[a][batches[-1]].bytes / by_model[b][batches[-1]].bytes:.2f}',
+            known(by_model[a][batches[-1]].bytes, by_model[b][batches[-1]].bytes, '.2f'),
             *(
                 [f'{training[a] / training[b]:.2f}' if {a, b} <= set(training) else '']
                 if training
@@ -302,6 +370,24 @@ def report(
             ],
             pairs,
         )
+
+
+def warning(measured: Sequence[Measurement]) -> str:
+    """Say which times vary most, if these vary more than on an idle machine; else return ''."""
+    worst = max(measured, key=Measurement.variation)
+    if worst.variation() <= STEADY:
+        return ''
+    return (
+        f'The machine is busy: times of {worst.row.name} at batch {worst.batch} on images of '
+        f'{times(worst.shape)} vary by a factor of {worst.variation():.1f} between the 10th and '
+        f'the 90th percentile (more than {STEADY}), so do not rely on these times; run it again on '
+        'an idle machine.'
+    )
+
+
+def known(value: int | None, divisor: float | None, form: str) -> str:
+    """Format a quotient, or return a dash if a part of it is not known."""
+    return '–' if value is None or divisor is None else format(value / divisor, form)
 
 
 def ratio(one: Measurement, other: Measurement) -> np.ndarray:

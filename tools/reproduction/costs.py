@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from tools.output import names_of, write_json
 
 from .cluttered_mnist import cluttered_config, need_mnist
@@ -93,9 +95,15 @@ def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
         dataset = dataset_of(models[0])
         print(f'Timing the models of {dataset}')
         rounds, out = 1 if quick else 20, folder / f'times-{dataset}.json'
+        threads = torch.get_num_threads()  # timed.json states these
         run_tool(
             'tools.analysis_tools.benchmark',
-            [*models, '--shapes', *shapes, *options, '--rounds', rounds, '--out', out],
+            [
+                *models,
+                *('--shapes', *shapes),
+                *options,
+                *('--threads', threads, '--rounds', rounds, '--out', out),
+            ],
             log=log,
         )
     for config in cluttered[-1], megapixel[-1]:
