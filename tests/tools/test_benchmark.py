@@ -1,6 +1,7 @@
 import json
 import re
 import runpy
+import sys
 from argparse import Namespace
 
 import numpy as np
@@ -197,6 +198,15 @@ def test_a_model_that_onnx_cannot_express_is_refused_in_a_sentence():
     options = ('--shapes', '1x60x60', '--device', 'cpu', '--variants', 'onnxruntime')
     printed = run_tool(TOOL, random, *options, code=1)
     assert 'RandomCells draws at random' in printed
+    assert 'Traceback' not in printed
+
+
+def test_onnx_runtime_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'onnxruntime', None)
+    monkeypatch.delitem(sys.modules, 'tools.deploy.export_onnx', raising=False)
+    options = ('--shapes', '1x60x60', '--device', 'cpu', '--variants', 'onnxruntime')
+    printed = run_tool(TOOL, CONFIGS[0], *options, code=1)
+    assert 'Exporting needs onnxruntime, which is not installed: run `pip install' in printed
     assert 'Traceback' not in printed
 
 
