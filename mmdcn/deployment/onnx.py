@@ -13,6 +13,7 @@ from torch import nn
 
 from mmdcn.structures import Cells, Measured
 
+from .optimize import optimize_for_inference
 from .outputs import RawToOutputs
 
 INPUT = 'images'
@@ -21,7 +22,7 @@ COPY, INFER = 0, -1  # special sizes in the shape of a Reshape
 
 
 def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
-    """Export a classifier as one graph with dynamic batch and image sizes.
+    """Export a classifier as one graph with dynamic batch and image sizes, its batch norms folded.
 
     Args:
         model: A ``DCNClassifier`` or an MMPretrain ``ImageClassifier``. It is not changed.
@@ -36,7 +37,7 @@ def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
         torch.onnx.OnnxExporterError: A part cannot be expressed in ONNX.
     """
     check_exportable(model)
-    model = copy.deepcopy(model).eval()
+    model = optimize_for_inference(copy.deepcopy(model))
     graph = RawToOutputs(model).eval()
     with torch.no_grad():
         program = torch.onnx.export(

@@ -12,6 +12,8 @@ from tools.output import times
 
 CLUTTERS = {'fixed': 'fixed clutter', 'fresh': 'fresh clutter each epoch'}
 
+ONNX = 'onnxruntime'  # a variant of benchmark.py
+
 # End of a config's name -> name of the dataset.
 _DATASETS = {
     'cluttered-mnist': 'Cluttered MNIST',
@@ -438,6 +440,8 @@ def _memory_of(timings: Sequence[dict]) -> str:
     }
     fine = next((row for row in timings if row['model'] == 'fine'), None)
 
+    timings = [row for row in timings if row['peak_bytes'] is not None]
+
     def more(row: dict, key: str) -> str:
         return '' if fine in (None, row) else f' (fine: {fine[key] / row[key]:.1f}×)'
 
@@ -473,12 +477,14 @@ def _between(low: float, middle: float, high: float, form: str = '.3g') -> str:
 
 
 def _worth_comparing(model: str, other: str) -> bool:
-    name, _, variant = model.partition(', ')
-    if variant:
-        return name == other
+    (name, _, variant), (reference, _, its_variant) = (
+        each.partition(', ') for each in (model, other)
+    )
+    if variant != its_variant:
+        return name == reference and not its_variant
     if name == 'fine':
-        return other.startswith('dcn') and ',' not in other
-    return name.startswith('dcn') and other == 'coarse'
+        return reference.startswith('dcn')
+    return name.startswith('dcn') and reference == 'coarse' and not variant
 
 
 _TABLES: dict[str, Callable[[dict], str]] = {
@@ -535,10 +541,11 @@ def headline(folder: Path) -> str:
     for (dataset, model, shape, batch), dcn in timings.items():
         if (dataset, model) not in tested:
             continue
-        fine = timings[dataset, 'fine', shape, batch]
+        fine, fine_in_onnx = timings[dataset, 'fine', shape, batch], f'fine, {ONNX}'
         metrics = read(folder / 'tests', tested[dataset, model] or '')
         gains = (
             fine['time_over'][model][1],  # the median
+            timings[dataset, fine_in_onnx, shape, batch]['time_over'][f'{model}, {ONNX}'][1],
             fine['peak_bytes'] / dcn['peak_bytes'],
             fine['multiplications'] / dcn['multiplications'],
         )
@@ -551,6 +558,14 @@ def headline(folder: Path) -> str:
             ]
         )
     rows.sort(key=lambda row: (-math.prod(map(int, row[0].split('×'))), int(row[1])))
-    columns = ['image', 'batch', 'faster', 'less memory', 'fewer multiplications', 'test error, %']
+    columns = [
+        'image',
+        'batch',
+        'faster',
+        'faster in ONNX Runtime',
+        'less memory',
+        'fewer multiplications',
+        'test error, %',
+    ]
     timed = f'commit {_short(cost["timed"]["commit"])}, on {cost["timed"]["device"]}'
     return f'{_markdown(columns, rows)}\n\n<sub>`{cost["command"]}`, {timed}</sub>'
