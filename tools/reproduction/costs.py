@@ -17,7 +17,6 @@ from .results import dataset_of
 CONFIGS = ROOT / 'configs' / 'dcn'
 # §4.1.3, with 8 patches.
 PAPER_MULTIPLICATIONS = {'fine': 84.5e6, 'dcn-k8-hint': 27.7e6}
-VARIANTS = ('as-built', 'autograd', 'compiled')
 SVHN_SHAPES = ('1x400x900', '1x1600x3600')
 PAPER_SPEEDUP = 2.9  # time of the fine model / time of the DCN
 # §4.2.4: ms per image for the 100 largest images of SVHN's test set, 363×735 to 442×1083.
@@ -86,13 +85,16 @@ def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
     ]
     large = '1x256x256' if quick else '1x1500x1500'
     streets, batches = (['1x54x110'], [1, 2]) if quick else (SVHN_SHAPES, [1, 8, 64])
-    runtimes = [] if quick else ['onnxruntime']  # compiling and exporting take minutes
-    variants = ['as-built', 'autograd'] if quick else [*VARIANTS, *runtimes]
+    variants = ['--variants', 'as-built', 'autograd']
+    runtimes = []
+    if not quick:  # exporting and compiling take minutes
+        variants += ['compiled', 'onnxruntime']
+        runtimes += ['--variants', 'onnxruntime']
     log = folder / 'cost.log'
     for models, shapes, options in (
-        (cluttered, ['1x100x100'], ['--batch-sizes', *batches, '--variants', *variants]),
-        (megapixel, [large], ['--batch-sizes', 1, '--training', '--variants', *runtimes]),
-        (svhn, streets, ['--batch-sizes', 1, '--variants', *runtimes]),
+        (cluttered, ['1x100x100'], ['--batch-sizes', *batches, *variants]),
+        (megapixel, [large], ['--batch-sizes', 1, '--training', *runtimes]),
+        (svhn, streets, ['--batch-sizes', 1, *runtimes]),
     ):
         dataset = dataset_of(models[0])
         print(f'Timing the models of {dataset}')
