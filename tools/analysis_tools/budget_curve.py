@@ -39,8 +39,8 @@ FIGURES = {
     'multiplications': 'multiplications per image, millions',
 }
 # The largest number of patches per image, and full_threshold / threshold. Both were chosen by the
-# error on images of `val` with other clutter, for all averages from 1 to 8. For larger averages,
-# the largest number is twice the average.
+# error on images of `val` with other clutter, for all averages from 1 to 8. A DCN with a selector
+# that adapts keeps its own largest number. For larger averages, it is twice the average.
 MOST, GROWTH = 16, 50
 MOST_AT_ONCE = 12
 STEPS = 50  # steps of a bisection
@@ -51,13 +51,15 @@ class Rule(NamedTuple):
     """A family of adaptive selectors, one for each value of a threshold.
 
     Attributes:
-        options: Threshold, average number of patches -> options of the selector.
+        options: Threshold, largest number of patches -> options of the selector.
+        most: The largest number of patches for a DCN whose selector does not adapt.
         stingy: A threshold at which images get almost no patches.
         generous: A threshold at which images get the largest number of patches.
     """
 
     selector: Callable[..., AdaptiveSelector]
     options: Callable[[float, int], dict]
+    most: int
     stingy: float
     generous: float
 
@@ -65,19 +67,15 @@ class Rule(NamedTuple):
 RULES = {
     'EntropySelector': Rule(
         EntropySelector,
-        lambda t, average: dict(k=max(MOST, 2 * average), threshold=t, full_threshold=GROWTH * t),
+        lambda t, most: dict(k=most, threshold=t, full_threshold=GROWTH * t),
+        MOST,
         10.0,
         1e-9,
     ),
     'EntropySelector, all or nothing': Rule(
-        EntropySelector,
-        lambda t, average: dict(k=max(MOST_AT_ONCE, 2 * average), threshold=t),
-        10.0,
-        1e-9,
+        EntropySelector, lambda t, most: dict(k=most, threshold=t), MOST_AT_ONCE, 10.0, 1e-9
     ),
-    'MassSelector': Rule(
-        MassSelector, lambda s, average: dict(k=max(MOST, 2 * average), share=s), 1e-6, 1.0
-    ),
+    'MassSelector': Rule(MassSelector, lambda s, most: dict(k=most, share=s), MOST, 1e-6, 1.0),
 }
 FIXED = 'TopKSelector'
 
@@ -100,9 +98,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     cfg = read_config(args.config)
     model = load_dcn(cfg, args.checkpoint)
+    most = model.selector.k if model.selector.adaptive else None
     seen = look_coarsely(model, build_loader(cfg, 'val'))
-    chosen = choose_options(seen, args.average_k)
-    results = test_on(model, cfg, args.subset, seen, chosen, args.average_k)
+    chosen = choose_options(seen, args.average_k, most)
+    results = test_on(model, cfg, args.subset, seen, chosen, args.average_k, most)
 
     write_json(
         args.out,
@@ -161,26 +160,32 @@ def look_coarsely(model: DCNClassifier, loader: DataLoader) -> Measured:
     return Measured(torch.cat(saliencies), torch.cat(entropies))
 
 
-def choose_options(seen: Measured, averages: Sequence[int]) -> dict[tuple, dict]:
-    """Map (rule, average number of patches) to options that come closest to it from below."""
+def choose_options(seen: Measured, averages: Sequence[int], most: int | None) -> dict[tuple, dict]:
+    """Map (rule, average number of patches) to options that come closest to it from below.
+
+    Args:
+        seen: Saliency and entropy of the images.
+        averages: Average numbers of patches.
+        most: The largest number of patches of an image; None for each rule's own.
+    """
     return {
-        (name, average): choose(rule, seen, average)
+        (name, average): choose(rule, seen, average, max(most or rule.most, 2 * average))
         for name, rule in RULES.items()
         for average in averages
     }
 
 
-def choose(rule: Rule, seen: Measured, average: int) -> dict:
+def choose(rule: Rule, seen: Measured, average: int, most: int) -> dict:
     """Choose the options of a rule by bisecting its threshold."""
     stingy, generous = rule.stingy, rule.generous
     for _ in range(STEPS):
         middle = (stingy * generous) ** 0.5
-        budgets = rule.selector(**rule.options(middle, average)).budgets(seen)
+        budgets = rule.selector(**rule.options(middle, most)).budgets(seen)
         if budgets.double().mean() > average:
             generous = middle
         else:
             stingy = middle
-    return rule.options(stingy, average)
+    return rule.options(stingy, most)
 
 
 def test_on(
@@ -190,6 +195,7 @@ def test_on(
     seen: Measured,
     chosen: dict[tuple, dict],
     averages: Sequence[int],
+    most: int | None,
 ) -> list[dict]:
     """Test all selectors on images that were not used to choose their options.
 
@@ -206,7 +212,7 @@ def test_on(
         folds = [
             (
                 half.tolist(),
-                choose_options(Measured(seen.saliency[other], seen.entropy[other]), averages),
+                choose_options(Measured(seen.saliency[other], seen.entropy[other]), averages, most),
             )
             for half, other in zip(halves, halves[::-1], strict=True)
         ]
