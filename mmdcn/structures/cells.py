@@ -56,6 +56,7 @@ class Cells:
         return cls(index.flatten(), grid, shape=(index.size(0), index.size(1)), weights=flat)
 
     @classmethod
+    @torch.compiler.disable  # it would be compiled anew for each batch's list of counts
     def budgeted(cls, ranked: torch.Tensor, budgets: torch.Tensor, grid: Size) -> 'Cells':
         """Take the first cells of each image, as many as its budget allows.
 

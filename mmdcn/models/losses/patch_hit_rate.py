@@ -17,6 +17,8 @@ class PatchHitRate(nn.Module):
 
     share = 0.0  # takes no share of the gradient from the head's loss
 
+    # Numbers of boxes differ from image to image: torch.compile would compile each anew.
+    @torch.compiler.disable
     def forward(
         self, seen: Glance, head: nn.Module, data_samples: list[DataSample]
     ) -> dict[str, torch.Tensor]:
