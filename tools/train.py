@@ -37,6 +37,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help="scale the learning rate by the real batch size / the config's base batch size",
     )
+    parser.add_argument(
+        '--compile',
+        action='store_true',
+        help="compile the model's loss by torch.compile, which makes the second batch slow; on a "
+        'CPU this has gained nothing',
+    )
     add_cfg_options(parser)
     add_run_arguments(parser)
     return parser.parse_args(argv)
@@ -46,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
     with errors_as_messages():
         cfg = training_config(args)
-        runner = build_train_runner(cfg)
+        runner = build_train_runner(cfg, compiled=args.compile)
     keep_freed_memory()
     runner.train()
 

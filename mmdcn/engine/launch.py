@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmdcn.engine.cpu import distribute_on_cpu
-from mmdcn.engine.hooks import ResumeHook
+from mmdcn.engine.hooks import CompileHook, ResumeHook
 from mmdcn.utils.build import read_config
 from mmdcn.utils.checkpoint import (
     Checkpoint,
@@ -155,16 +155,29 @@ def _number_of_classes(model: nn.Module) -> int | None:
     return getattr(getattr(model, 'head', None), 'num_classes', None)
 
 
-def build_train_runner(cfg: Config) -> Runner:
+def build_train_runner(cfg: Config, compiled: bool = False) -> Runner:
     """Build a runner that is ready for ``train()``, and for resuming with a changed config.
+
+    Args:
+        cfg: The config.
+        compiled: Whether to compile the model's loss, as :class:`CompileHook` does. This is not
+            ``cfg.compile``, by which MMEngine compiles the whole training step.
 
     Raises:
         FileNotFoundError: A checkpoint that an ``init_cfg`` names is not there.
         ValueError: Not one weight of a checkpoint fits, or the training set and the validation set
-            number their classes otherwise, or the head tells another number of classes apart.
+            number their classes otherwise, or the head tells another number of classes apart, or
+            the loss is to be compiled and cannot be, or twice.
     """
+    if compiled and cfg.get('compile'):
+        raise ValueError(
+            f'{cfg.filename} sets compile, by which MMEngine compiles the whole training step: '
+            'take that out or train without --compile, which compiles the loss alone.'
+        )
+    hooks = [ResumeHook(), *([CompileHook()] if compiled else [])]
     runner = Runner.from_cfg(cfg)
-    runner.register_hook(ResumeHook())
+    for hook in hooks:
+        runner.register_hook(hook)
     model = _unwrapped(runner)
     check_named_weights(model)
     if cfg.get('load_from') and not cfg.get('resume'):

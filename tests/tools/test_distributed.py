@@ -144,6 +144,29 @@ def test_torchrun_and_then_slurm_accumulating_give_the_weights_of_one_process(
     assert logged(work, 'lr') == dict.fromkeys(steps, rate)
 
 
+def test_two_processes_that_compile_give_the_weights_of_one_that_does_not(whole, tmp_path):
+    config, work = tmp_path / 'compiled.py', tmp_path / 'work'
+    config.write_text(f"""
+_base_ = {write_config(tmp_path / 'config.py')!r}
+custom_imports = dict(imports=['tests.tools.trained_apart', 'tests.tools.quick_compiler'])
+""")
+    printed = run(
+        'bash',
+        'tools/dist_train.sh',
+        config,
+        2,
+        '--compile',
+        '--work-dir',
+        work,
+        '--auto-scale-lr',
+        '--cfg-options',
+        f'train_dataloader.batch_size={BATCH // 2}',
+        'train_cfg.max_epochs=1',
+    )
+    assert 'compiles the loss' in printed
+    assert_same_weights(work, whole, epoch=1)
+
+
 def test_two_processes_find_what_one_finds_on_a_test_set_that_does_not_divide(whole, tmp_path):
     found, checkpoint = {}, whole / 'epoch_2.pth'
     for name, start in (
