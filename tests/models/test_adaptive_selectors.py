@@ -22,7 +22,7 @@ from mmdcn.models import (
 )
 from mmdcn.structures import Cells, Glance, Measured, patch_hit
 
-from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
+from ..analysis.test_cost import BACK, CHANGE, COARSE_TOWER, HEAD, LAST, PATCH
 from .dcns import build_dcn, labelled
 
 NONE = dict(type='EntropySelector', k=8, threshold=9.0)  # above any entropy of 10 classes
@@ -246,7 +246,7 @@ class TestPackedBatch:
             'saliency': 6 * BACK,
             'fine': chosen * PATCH,
             'neck': 0,
-            'head on refined': 6 * HEAD,
+            'head on refined': 6 * LAST + chosen * CHANGE,
         }
 
     def test_gradients_and_losses_are_those_of_the_images_one_by_one(self):
