@@ -90,6 +90,7 @@ def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
     if not quick:  # exporting and compiling take minutes
         variants += ['compiled', 'onnxruntime']
         runtimes += ['--variants', 'onnxruntime']
+    torch.set_num_threads(1)  # as benchmark.py does; timed.json states it
     log = folder / 'cost.log'
     for models, shapes, options in (
         (cluttered, ['1x100x100'], ['--batch-sizes', *batches, *variants]),
@@ -99,15 +100,9 @@ def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
         dataset = dataset_of(models[0])
         print(f'Timing the models of {dataset}')
         rounds, out = 1 if quick else 20, folder / f'times-{dataset}.json'
-        threads = torch.get_num_threads()  # timed.json states these
         run_tool(
             'tools.analysis_tools.benchmark',
-            [
-                *models,
-                *('--shapes', *shapes),
-                *options,
-                *('--threads', threads, '--rounds', rounds, '--out', out),
-            ],
+            [*models, '--shapes', *shapes, *options, '--rounds', rounds, '--out', out],
             log=log,
         )
     for config in cluttered[-1], megapixel[-1]:
