@@ -72,7 +72,7 @@ def test_untrained_the_entropy_of_a_sum_moves_where_something_is():
     feats = torch.where(objects.unsqueeze(1), torch.rand(8, 16, 12, 12) * 3, feats)
     for _ in range(50):
         head(feats)
-    saliency, _ = EntropyGradient()(feats, head)
+    saliency = EntropyGradient()(feats, head).saliency
     assert saliency[objects].min() > 2 * saliency[~objects].max()
 
 

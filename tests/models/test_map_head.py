@@ -105,7 +105,7 @@ def test_class_activation_is_the_weights_of_the_predicted_class_times_the_featur
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.autograd, 'grad', None)  # no backward pass
         patch.setattr(torch.Tensor, 'backward', None)
-        saliency, entropy = ClassActivation()(feats, head)
+        saliency, entropy, _ = ClassActivation()(feats, head)
     found, logits = head.class_activation(feats), head(feats)
     assert entropy is None and not saliency.requires_grad
     for image in range(4):
@@ -142,7 +142,7 @@ def test_a_global_average_has_no_entropy_gradient_to_choose_by():
 
 def test_another_neck_and_head_have_the_entropy_gradient_of_autograd():
     head, feats = map_head(**OTHER), torch.rand(2, 64, 3, 4) + 0.1
-    saliency, entropy = EntropyGradient()(feats, head)
+    saliency, entropy, _ = EntropyGradient()(feats, head)
     for image in range(2):
         own = feats[image : image + 1].clone().requires_grad_()
         p = head(own).softmax(1)

@@ -64,7 +64,7 @@ def test_every_measure_is_registered():
 def test_a_map_is_float32_not_negative_and_without_a_graph(measure, head, dtype, context):
     coarse = torch.randn(3, 24, 23, 21, requires_grad=True)
     with context(), torch.autocast('cpu', dtype=torch.bfloat16, enabled=dtype != torch.float32):
-        found, entropy = measure(coarse.to(dtype), head, BOXES)
+        found, entropy, _ = measure(coarse.to(dtype), head, BOXES)
     assert found.shape == (3, 23, 21) and found.dtype == torch.float32
     assert found.isfinite().all() and found.min() >= 0 and found.max() > 0
     assert not found.requires_grad

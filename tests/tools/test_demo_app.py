@@ -11,7 +11,7 @@ from mmdcn.apis import DCNInferencer
 from mmdcn.models import EntropySelector, MassSelector
 from mmdcn.structures import Measured
 
-from ..analysis.test_cost import BACK, COARSE_TOWER, HEAD, PATCH
+from ..analysis.test_cost import BACK, CHANGE, COARSE_TOWER, HEAD, LAST, PATCH
 from ..apis.inferencers import SLIM_DCN
 from ..conftest import ROOT
 from .running import QUICK, run_tool
@@ -41,7 +41,8 @@ def image():
 def test_the_slider_sets_patches_and_cost(app, explorer, image, k):
     answer = explorer(image, app.FIXED, **{**OPTIONS, 'k': k})
     assert (answer.patches, answer.cells) == (k, 23 * 23)
-    assert sum(answer.parts.values()) == COARSE_TOWER + 2 * HEAD + BACK + k * PATCH
+    rest = COARSE_TOWER + HEAD + LAST + BACK
+    assert sum(answer.parts.values()) == rest + k * (PATCH + CHANGE)
     assert answer.seconds > 0
     assert answer.picture.dtype == np.uint8 and answer.picture.shape[2] == 3
 

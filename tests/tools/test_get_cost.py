@@ -31,7 +31,8 @@ def test_the_file_has_an_object_a_config_and_k(get_cost, tmp_path):
     out = tmp_path / 'new' / 'cost.json'
     printed = get_cost(DCN, *SHAPE, '--k', 0, 24, '--out', out)
     none, many = json.loads(out.read_text())
-    head, patch = 3_686_400 + 960, 1_156_032
+    last, patch, change = 960, 1_156_032, 36_864
+    head = 3_686_400 + last
     back = 960 + 36_864  # the linear layer and one window a channel
     # Weights: convolutions, a scale and a shift for each filter, the linear layer.
     weights = (
@@ -51,24 +52,24 @@ def test_the_file_has_an_object_a_config_and_k(get_cost, tmp_path):
         shape=[1, 100, 100],
         k=0,
         parameters=weights,
-        total=2_670_060 + 2 * head + back,
+        total=2_670_060 + head + last + back,
         parts={
             'coarse': 2_670_060,
             'head on coarse': head,
             'saliency': back,
             'fine': 0,
             'neck': 0,
-            'head on refined': head,
+            'head on refined': last,
         },
     )
     assert many == {
         **none,
         'k': 24,
-        'total': none['total'] + 24 * patch,
-        'parts': {**none['parts'], 'fine': 24 * patch},
+        'total': none['total'] + 24 * (patch + change),
+        'parts': {**none['parts'], 'fine': 24 * patch, 'head on refined': last + 24 * change},
     }
     rows = [line.split() for line in printed.splitlines() if line.startswith(' dcn-k8')]
-    assert [(row[1], row[-1]) for row in rows] == [('0', '10,082,604'), ('24', '35,025,708')]
+    assert [(row[1], row[-1]) for row in rows] == [('0', '6,396,204'), ('24', '35,025,708')]
 
 
 def test_without_a_shape_the_first_test_image_is_taken(get_cost, mnist_root, monkeypatch):

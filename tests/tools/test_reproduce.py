@@ -309,15 +309,19 @@ def test_counts_are_taken_and_times_only_where_wanted(tmp_path):
             2,
             'argument --epochs: must be a whole number of at least 1, got 0',
         ),
-        (['table2', '--epochs', 3], 2, '--epochs is for table1, fig2 and fig3, not for table2'),
-        (['cost', '--amp'], 2, '--amp is for table1, fig2 and fig3, not for cost'),
+        (
+            ['table2', '--epochs', 3],
+            2,
+            '--epochs is for table1, budgets, fig2 and fig3, not for table2',
+        ),
+        (['cost', '--amp'], 2, '--amp is for table1, budgets, fig2 and fig3, not for cost'),
         (
             ['table2', '--dataset', 'svhn', '--width', 'w25'],
             2,
             "has towers of the paper's width only",
         ),
         (['fig2', '--models', 'coarse'], 2, '--models is for table1, not for fig2'),
-        (['fig3', '--clutter', 'fixed'], 2, '--clutter is for table1, not for fig3'),
+        (['fig3', '--clutter', 'fixed'], 2, '--clutter is for table1 and budgets, not for fig3'),
         (['cost', '--width', 'w25'], 2, '--width is for table2, not for cost'),
         (['table1', '--no-timing'], 2, '--no-timing is for cost, not for table1'),
         (

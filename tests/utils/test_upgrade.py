@@ -19,9 +19,11 @@ def test_a_checkpoint_of_0_1_0_predicts_what_it_predicted_then(model):
     inferencer = DCNInferencer(DATA / f'{model}-0.1.0.pth', device='cpu')
     (found,) = inferencer(ROOT / 'demo' / 'cluttered_mnist.png')
     np.testing.assert_allclose(found['pred_scores'], expected['pred_scores'], rtol=1e-5)
-    assert found['cost']['total'] == expected['cost']
-    if model == 'dcn':
+    if model == 'dcn':  # its head reads less than it did then
+        assert found['cost']['total'] < expected['cost']
         assert found['patch_bboxes'].tolist() == expected['patch_bboxes']
+    else:
+        assert found['cost']['total'] == expected['cost']
 
 
 def test_names_are_found_at_any_depth_and_with_a_scope():
