@@ -1,5 +1,6 @@
 """Records of what a model saw."""
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -29,7 +30,8 @@ class Measured(NamedTuple):
         return tuple(self.saliency.shape[1:])  # type: ignore[return-value]
 
 
-class ChangedMap(NamedTuple):
+@dataclass(frozen=True, eq=False)  # no tuple, which a head would take for one of maps
+class ChangedMap:
     """A map that a head has read before, with new vectors in some of its cells.
 
     Attributes:

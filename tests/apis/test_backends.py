@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 
 from mmdcn import DCNInferencer, get_model
 from mmdcn.deployment import backends
@@ -55,7 +56,15 @@ def test_onnx_runtime_answers_alike_for_other_models(name, settings, shape):
     assert_same_answers(both(name, 'onnxruntime', **settings), noise(2, *shape))
 
 
-def test_a_compiled_model_answers_alike_with_budgets_by_image():
+def test_a_compiled_tower_answers_alike():
+    inferencers = both('coarse_1xb128-60e_cluttered-mnist', 'compile')
+    assert_same_answers(inferencers, noise(2, 60, 60), batch_size=2)
+
+
+def test_a_compiled_model_answers_alike_with_budgets_by_image(monkeypatch):
+    # Without the C++ compiler, which takes most of the time.
+    quick = torch.compile
+    monkeypatch.setattr(torch, 'compile', lambda model, options: quick(model, backend='aot_eager'))
     eager, compiled = both('dcn-k8-hint', 'compile', selector=ADAPTIVE)
     images = [image // (index + 1) for index, image in enumerate(noise(4, 100, 100))]
     assert_same_answers((eager, compiled), images)

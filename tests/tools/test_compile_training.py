@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch._dynamo.utils import counters
 
 from mmdcn.engine.hooks import CompileHook
@@ -68,7 +69,9 @@ def eager(config, tmp_path_factory):
 @pytest.fixture(scope='module')
 def compiled(config, tmp_path_factory):
     work = tmp_path_factory.mktemp('compiled')
-    assert train(config, work, '--compile').count('compiles the loss') == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, 'compile', partial(torch.compile, backend='aot_eager'))
+        assert train(config, work, '--compile').count('compiles the loss') == 1
     return work
 
 
@@ -91,6 +94,21 @@ def test_losses_validation_and_names_of_weights_are_those_without(eager, compile
     weights = read_checkpoint(compiled / 'epoch_2.pth').weights
     for name, value in read_checkpoint(eager / 'epoch_2.pth').weights.items():
         torch.testing.assert_close(weights[name], value, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_the_default_compiler_trains_one_tower(config, tmp_path):
+    tower = tmp_path / 'tower.py'
+    coarse = Config.fromfile(ROOT / 'configs' / 'dcn' / 'coarse_1xb128-60e_cluttered-mnist.py')
+    tower.write_text(f"""
+_base_ = {config!r}
+model = dict(_delete_=True, **{coarse.model.to_dict()!r})
+train_cfg = dict(max_epochs=1)
+train_dataloader = dict(dataset=dict(indices={4 * BATCH}))
+""")
+    train(tower, tmp_path / 'eager')
+    train(tower, tmp_path / 'compiled', '--compile')
+    found, expected = (logged(tmp_path / name, 'loss') for name in ('compiled', 'eager'))
+    assert len(found) == 4 and found == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize('begun, options', [('eager', ['--compile']), ('compiled', [])])

@@ -92,7 +92,7 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         A response is linear in the map, so a new vector adds its difference times the weights of
         its place in each window that contains it.
         """
-        responses, cells, change = changed
+        responses, cells, change = changed.kept, changed.cells, changed.change
         (number, channels, *windows), weight = responses.shape, self.conv.conv.weight
         added = F.linear(change, weight.permute(0, 2, 3, 1).flatten(0, 2))  # (P, M · kh · kw)
         scale: Any = scale_of_norm(self.conv)
