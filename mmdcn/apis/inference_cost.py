@@ -17,7 +17,7 @@ class InferenceCost:
     """Predicts and counts the multiplications of each image.
 
     Images with the same shape and the same number of patches cost the same. So each cost is counted
-    once, on a real pass. Several threads may predict at once.
+    once, on a real pass of the model. Several threads may predict at once.
 
     Args:
         model: A classifier in evaluation mode.
@@ -35,13 +35,11 @@ class InferenceCost:
         Args:
             images: (N, C, H, W), preprocessed.
             samples: The N data samples.
-            run: Fills the data samples by another runtime, once costs are known; None for the model
-                itself.
+            run: Fills the data samples by another runtime; None for the model itself.
 
         Returns:
             list: Predictions. A ``cost`` has ``parts``, by name, and their ``total``.
         """
-        run = run or partial(self.model, images, mode='predict')
         samples, costs = self._predict(images, samples, run)
         for sample, parts in zip(samples, costs, strict=True):
             cost = dict(parts=dict(parts), total=sum(parts.values()))
@@ -49,19 +47,22 @@ class InferenceCost:
         return samples
 
     def _predict(
-        self, images: torch.Tensor, samples: list[DataSample], run: Run
+        self, images: torch.Tensor, samples: list[DataSample], run: Run | None
     ) -> tuple[list[DataSample], list[dict[str, int]]]:
+        shape = tuple(images.shape[1:])
+        counted = run is None and not is_adaptive(self.model) and shape not in self._known
+        run = run or partial(self.model, images, mode='predict')
+        if counted:  # on the pass that predicts
+            with counting(self.model) as parts:
+                samples = run(data_samples=samples)
+            self._known[shape] = {part: of_all // len(images) for part, of_all in parts.items()}
+            return samples, [self._known[shape]] * len(images)
+        samples = run(data_samples=samples)
         if is_adaptive(self.model):
-            samples = run(data_samples=samples)
             budgets = [len(sample.cells) for sample in samples]
             return samples, [self._with_budget(*pair) for pair in zip(images, budgets, strict=True)]
-        shape = tuple(images.shape[1:])
-        if shape in self._known:
-            samples = run(data_samples=samples)
-        else:
-            with counting(self.model) as parts:
-                samples = self.model(images, samples, mode='predict')
-            self._known[shape] = {part: of_all // len(images) for part, of_all in parts.items()}
+        if shape not in self._known:
+            self._known[shape] = multiplications_by_part(self.model, images[:1])
         return samples, [self._known[shape]] * len(images)
 
     def _with_budget(self, image: torch.Tensor, patches: int) -> dict[str, int]:

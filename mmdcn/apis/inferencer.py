@@ -54,8 +54,7 @@ class DCNInferencer(BaseInferencer):
         classes: Names of the classes, instead of the dataset's.
         backend: What runs the model: ``'eager'`` torch; ``'compile'``, torch compiled for each
             shape of a batch; or ``'onnxruntime'``, with a session for each shape. All give the same
-            answers. The first batch of an image size is slow, because its cost is counted and the
-            model is prepared for it.
+            answers. The first batch of each shape waits until the model is prepared for it.
         **kwargs: Settings of the model's config to change, such as ``selector=dict(k=12)``.
 
     Raises:

@@ -71,10 +71,16 @@ def cost(place: Place) -> None:
 
 
 def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
-    """Time the models, with one file per dataset, and two of the datasets."""
-    for path in folder.glob('*-*.json'):  # from an earlier run
-        path.unlink()
-    (folder / 'timed.json').unlink(missing_ok=True)
+    """Time the models, with one file per dataset and image size, and two of the datasets.
+
+    What an earlier run of the same commit timed is kept.
+    """
+    torch.set_num_threads(1)  # as benchmark.py does
+    timed, now = folder / 'timed.json', provenance()
+    if not timed.is_file() or json.loads(timed.read_text()) != now:
+        for path in folder.glob('*-*.json'):
+            path.unlink()
+        write_json(timed, now)
     megapixel = [
         CONFIGS / f'{model}_1xb16-30e_megapixel-mnist.py'
         for model in ('fine', 'dcn-k5', 'dcn-k10', 'dcn-k20')
@@ -90,32 +96,34 @@ def time_all(folder: Path, cluttered: Sequence[Path], quick: bool) -> None:
     if not quick:  # exporting and compiling take minutes
         variants += ['compiled', 'onnxruntime']
         runtimes += ['--variants', 'onnxruntime']
-    torch.set_num_threads(1)  # as benchmark.py does; timed.json states it
     log = folder / 'cost.log'
-    for models, shapes, options in (
-        (cluttered, ['1x100x100'], ['--batch-sizes', *batches, *variants]),
-        (megapixel, [large], ['--batch-sizes', 1, '--training', *runtimes]),
-        (svhn, streets, ['--batch-sizes', 1, *runtimes]),
+    for models, shape, options in (
+        (cluttered, '1x100x100', ['--batch-sizes', *batches, *variants]),
+        (megapixel, large, ['--batch-sizes', 1, '--training', *runtimes]),
+        *((svhn, street, ['--batch-sizes', 1, *runtimes]) for street in streets),
     ):
         dataset = dataset_of(models[0])
-        print(f'Timing the models of {dataset}')
-        rounds, out = 1 if quick else 20, folder / f'times-{dataset}.json'
+        rounds, out = 1 if quick else 20, folder / f'times-{dataset}-{shape}.json'
+        if out.is_file():
+            continue
+        print(f'Timing the models of {dataset} on images of {shape}')
         run_tool(
             'tools.analysis_tools.benchmark',
-            [*models, '--shapes', *shapes, *options, '--rounds', rounds, '--out', out],
+            [*models, '--shapes', shape, *options, '--rounds', rounds, '--out', out],
             log=log,
         )
     for config in cluttered[-1], megapixel[-1]:
         dataset = dataset_of(config)
-        print(f'Timing the dataset of {dataset}')
         number, rounds = (256, 1) if quick else (1024, 5)
         out = folder / f'speeds-{dataset}.json'
+        if out.is_file():
+            continue
+        print(f'Timing the dataset of {dataset}')
         run_tool(
             'tools.analysis_tools.benchmark_dataset',
             [config, '--num', number, '--rounds', rounds, '--out', out],
             log=log,
         )
-    write_json(folder / 'timed.json', provenance())
 
 
 def count(
