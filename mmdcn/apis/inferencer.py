@@ -286,7 +286,7 @@ class DCNInferencer(BaseInferencer):
         images = torch.stack(raw)
         if images.dtype != torch.uint8:
             raise ValueError(
-                f'this backend takes images of bytes, and the test pipeline gives {images.dtype}.'
+                f'this backend takes uint8 images, and the test pipeline gives {images.dtype}.'
             )
         return predictions(self.model.head, self._outputs(images), data_samples)
 

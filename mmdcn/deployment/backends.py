@@ -56,7 +56,7 @@ class OnnxRuntimeBackend:
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"backend='onnxruntime' needs {error.name}, which is not installed: run "
-                "`pip install 'mmdcn[optional]'`."
+                '`pip install -r requirements/optional.txt`.'
             ) from error
         device = next(model.parameters()).device
         if device.type != 'cpu':
@@ -64,7 +64,12 @@ class OnnxRuntimeBackend:
                 f"backend='onnxruntime' runs on the CPU, but the model is on {device}: leave the "
                 "backend out, or pass device='cpu'."
             )
-        onnx.check_exportable(model)
+        try:
+            onnx.check_exportable(model)
+        except ValueError as error:
+            raise ValueError(
+                f"backend='onnxruntime' cannot run this model. {error} Or leave the backend out."
+            ) from error
         self._onnx = onnx
         self._model = copy.deepcopy(model).eval()
         self._graph: Any = None

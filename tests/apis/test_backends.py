@@ -112,5 +112,5 @@ def test_images_of_other_types_than_bytes_are_refused():
     other(image)
     pipeline = other.pipeline
     other.pipeline = lambda given: {**(data := pipeline(given)), 'inputs': data['inputs'].float()}
-    with pytest.raises(ValueError, match='images of bytes'):
+    with pytest.raises(ValueError, match='takes uint8 images'):
         other(image)
