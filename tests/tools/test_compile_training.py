@@ -104,6 +104,7 @@ _base_ = {config!r}
 model = dict(_delete_=True, **{coarse.model.to_dict()!r})
 train_cfg = dict(max_epochs=1)
 train_dataloader = dict(dataset=dict(indices={4 * BATCH}))
+val_evaluator = [dict(type='Accuracy')]
 """)
     train(tower, tmp_path / 'eager')
     train(tower, tmp_path / 'compiled', '--compile')
