@@ -27,6 +27,7 @@ QUICKER = {
         'depth=18': 'depth=18, stem_channels=8, base_channels=8',
         'in_channels=512': 'in_channels=64',
         '1, 512, 12, 16': '1, 64, 12, 16',
+        'tower + 512 * 128': 'tower + 64 * 128',
         '1_813_561_344': '41_244_672',  # an eighth of the stem's and a 64th of the others'
     }
 }
