@@ -62,12 +62,11 @@ def test_a_compiled_tower_answers_alike():
 
 
 def test_a_compiled_model_answers_alike_with_budgets_by_image(monkeypatch):
-    # Without the C++ compiler, which takes most of the time.
+    # Without inductor, which takes most of the time.
     quick = torch.compile
-    monkeypatch.setattr(torch, 'compile', lambda model, options: quick(model, backend='aot_eager'))
+    monkeypatch.setattr(torch, 'compile', lambda model, options: quick(model, backend='eager'))
     eager, compiled = both('dcn-k8-hint', 'compile', selector=ADAPTIVE)
     images = [image // (index + 1) for index, image in enumerate(noise(4, 100, 100))]
-    assert_same_answers((eager, compiled), images)
     assert_same_answers((eager, compiled), images, batch_size=4)
 
 
