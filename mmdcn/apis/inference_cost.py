@@ -49,20 +49,21 @@ class InferenceCost:
     def _predict(
         self, images: torch.Tensor, samples: list[DataSample], run: Run | None
     ) -> tuple[list[DataSample], list[dict[str, int]]]:
-        shape = tuple(images.shape[1:])
-        counted = run is None and not is_adaptive(self.model) and shape not in self._known
-        run = run or partial(self.model, images, mode='predict')
-        if counted:  # on the pass that predicts
-            with counting(self.model) as parts:
-                samples = run(data_samples=samples)
-            self._known[shape] = {part: of_all // len(images) for part, of_all in parts.items()}
-            return samples, [self._known[shape]] * len(images)
-        samples = run(data_samples=samples)
+        predict = run or partial(self.model, images, mode='predict')
         if is_adaptive(self.model):
+            samples = predict(data_samples=samples)
             budgets = [len(sample.cells) for sample in samples]
             return samples, [self._with_budget(*pair) for pair in zip(images, budgets, strict=True)]
-        if shape not in self._known:
+        shape = tuple(images.shape[1:])
+        if shape in self._known:
+            samples = predict(data_samples=samples)
+        elif run is None:
+            with counting(self.model) as parts:
+                samples = predict(data_samples=samples)
+            self._known[shape] = {part: of_all // len(images) for part, of_all in parts.items()}
+        else:  # counted first, because the model names what is wrong with an image
             self._known[shape] = multiplications_by_part(self.model, images[:1])
+            samples = run(data_samples=samples)
         return samples, [self._known[shape]] * len(images)
 
     def _with_budget(self, image: torch.Tensor, patches: int) -> dict[str, int]:

@@ -105,6 +105,12 @@ def test_a_missing_package_is_named():
     assert "backend='onnxruntime' needs onnx_ir, which is not installed" in run.stderr
 
 
+def test_an_image_too_small_for_a_tower_is_named_as_without_a_backend():
+    _, other = both('dcn-k8-hint', 'onnxruntime')
+    with pytest.raises(ValueError, match='cannot be classified: .* at least 11×11'):
+        other(noise(1, 8, 8))
+
+
 def test_images_of_other_types_than_bytes_are_refused():
     _, other = both('dcn-k8-hint', 'onnxruntime')
     image = noise(1, 100, 100)[0]
