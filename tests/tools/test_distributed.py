@@ -105,22 +105,21 @@ def assert_same_weights(found, expected, epoch):
         torch.testing.assert_close(states[0][name], value, rtol=0, atol=1e-5, msg=name)
 
 
+def train_on_two(config, work, *options) -> str:
+    """Train an epoch on two processes, which share the batches of one."""
+    return run(
+        *('bash', 'tools/dist_train.sh', config, 2, *options),
+        *('--work-dir', work, '--auto-scale-lr', '--cfg-options'),
+        f'train_dataloader.batch_size={BATCH // 2}',
+        'train_cfg.max_epochs=1',
+    )
+
+
 def test_torchrun_and_then_slurm_accumulating_give_the_weights_of_one_process(
     whole, starters, tmp_path
 ):
     config, work = write_config(tmp_path / 'config.py'), tmp_path / 'work'
-    run(
-        'bash',
-        'tools/dist_train.sh',
-        config,
-        2,
-        '--work-dir',
-        work,
-        '--auto-scale-lr',
-        '--cfg-options',
-        f'train_dataloader.batch_size={BATCH // 2}',
-        'train_cfg.max_epochs=1',
-    )
+    train_on_two(config, work)
     assert_same_weights(work, whole, epoch=1)
     assert not (work / 'epoch_2.pth').exists()
     assert 'resumed epoch: 1' in run(
@@ -150,19 +149,7 @@ def test_two_processes_that_compile_give_the_weights_of_one_that_does_not(whole,
 _base_ = {write_config(tmp_path / 'config.py')!r}
 custom_imports = dict(imports=['tests.tools.trained_apart', 'tests.tools.quick_compiler'])
 """)
-    printed = run(
-        'bash',
-        'tools/dist_train.sh',
-        config,
-        2,
-        '--compile',
-        '--work-dir',
-        work,
-        '--auto-scale-lr',
-        '--cfg-options',
-        f'train_dataloader.batch_size={BATCH // 2}',
-        'train_cfg.max_epochs=1',
-    )
+    printed = train_on_two(config, work, '--compile')
     assert 'compiles the loss' in printed
     assert_same_weights(work, whole, epoch=1)
 
