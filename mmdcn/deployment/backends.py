@@ -46,8 +46,8 @@ class OnnxRuntimeBackend:
 
     Raises:
         ModuleNotFoundError: A package that the export needs is not installed.
-        ValueError: A part needs more than the image, draws at random, or gives images different
-            numbers of patches; or the model is not on the CPU.
+        ValueError: A part needs more than the image or draws at random, or the model is not on the
+            CPU.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -90,26 +90,13 @@ class OnnxRuntimeBackend:
     def _session(self, shape: tuple[int, ...]) -> Any:
         with self._lock:
             if self._graph is None:
-                self._graph = self._export(shape)
+                self._graph = self._onnx.export_onnx(self._model, shape[1:])
             if shape not in self._sessions:
                 self._sessions[shape] = self._onnx.open_session(self._graph, shape)
             self._sessions.move_to_end(shape)
             if len(self._sessions) > MOST_SESSIONS:
                 self._sessions.popitem(last=False)
             return self._sessions[shape]
-
-    def _export(self, shape: tuple[int, ...]) -> Any:
-        # With a larger image: if there is only one row of cells, torch makes it a constant.
-        channels, height, width = shape[1:]
-        images = torch.randint(0, 256, (2, channels, 2 * height, 2 * width), dtype=torch.uint8)
-        try:
-            return self._onnx.export_onnx(self._model, images)
-        except torch.onnx.OnnxExporterError as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise ValueError(
-                f'This {type(self._model).__name__} cannot be expressed in ONNX ({reason}): leave '
-                "backend='onnxruntime' out."
-            ) from error
 
 
 BACKENDS: dict[str, Callable[[nn.Module], Callable[[torch.Tensor], Outputs]]] = {

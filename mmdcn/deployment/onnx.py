@@ -21,35 +21,44 @@ TOLERANCE = 1e-4  # largest value of `differences` that counts as equal
 COPY, INFER = 0, -1  # special sizes in the shape of a Reshape
 
 
-def export_onnx(model: nn.Module, images: torch.Tensor) -> onnx_ir.Model:
+def export_onnx(model: nn.Module, shape: Sequence[int]) -> onnx_ir.Model:
     """Export a classifier as one graph with dynamic batch and image sizes, its batch norms folded.
 
     Args:
         model: A ``DCNClassifier`` or an MMPretrain ``ImageClassifier``. It is not changed.
-        images: Two raw images of any size that the model takes, (2, C, H, W) uint8.
+        shape: (C, H, W) of an image that the model takes.
 
     Returns:
         onnx_ir.Model: The graph from :data:`INPUT` to the outputs of :class:`RawToOutputs`.
 
     Raises:
-        ValueError: A part needs more than the image, draws at random, or gives images different
-            numbers of patches.
-        torch.onnx.OnnxExporterError: A part cannot be expressed in ONNX.
+        ValueError: A part needs more than the image, draws at random, or cannot be expressed in
+            ONNX.
     """
     check_exportable(model)
     model = optimize_for_inference(copy.deepcopy(model))
     graph = RawToOutputs(model).eval()
-    with torch.no_grad():
-        program = torch.onnx.export(
-            graph,
-            (images,),
-            dynamo=True,
-            verbose=False,
-            input_names=[INPUT],
-            output_names=list(graph(images)),
-            dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'},),
-            custom_translation_table=_TRANSLATIONS,
-        )
+    channels, height, width = shape
+    # Of a smaller image, torch makes a single row of cells a constant.
+    images = torch.randint(0, 256, (2, channels, 2 * height, 2 * width), dtype=torch.uint8)
+    try:
+        with torch.no_grad():
+            program = torch.onnx.export(
+                graph,
+                (images,),
+                dynamo=True,
+                verbose=False,
+                input_names=[INPUT],
+                output_names=list(graph(images)),
+                dynamic_shapes=({0: 'batch', 2: 'height', 3: 'width'},),
+                custom_translation_table=_TRANSLATIONS,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ValueError(
+            f'A part of this {type(model).__name__} cannot be expressed in ONNX, such as a '
+            f'saliency that needs a backward pass ({reason}).'
+        ) from error
     _fix_shapes(program.model)
     return program.model
 
@@ -93,14 +102,19 @@ def differences(
     )
     looking: Any = copy.deepcopy(model)
     if 'cells' in found:
-        looking.selector = _Told(found['cells'])
+        looking.selector = _Told(found['cells'], found.get('budgets'))
     with torch.no_grad():
         expected = RawToOutputs(looking)(images)
         if 'cells' in found:
             saliency = expected['saliency']
-            own = model.selector(Measured(saliency))
-            for outputs, cells in ((expected, own.group(own.index)), (found, found['cells'])):
-                outputs['cells'] = saliency.flatten(1).gather(1, cells)
+            told = looking.selector(Measured(saliency))
+            own = _most_salient(model.selector, told, saliency)
+            for outputs, cells in ((expected, own), (found, told.index)):
+                outputs['cells'] = saliency.flatten(1)[told.image, cells]
+        if 'budgets' in found:
+            expected['budgets'] = model.extract_feat(
+                model.data_preprocessor(dict(inputs=images))['inputs']
+            ).cells.budgets
     return {name: _difference(found[name], expected[name]) for name in names}
 
 
@@ -114,31 +128,42 @@ def _difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 class _Told(nn.Module):
-    """A selector that always chooses the cells given at construction."""
+    """A selector that always chooses the cells given at construction.
 
-    def __init__(self, cells: torch.Tensor):
+    Args:
+        cells: (N, k) or, with budgets, (P,).
+        budgets: (N,), the number of cells of each image.
+    """
+
+    def __init__(self, cells: torch.Tensor, budgets: torch.Tensor | None) -> None:
         super().__init__()
-        self.cells = cells
+        self.cells, self.budgets = cells, budgets
 
     def forward(self, measured: Measured) -> Cells:
         """Return the given cells."""
-        return Cells.fixed(self.cells, measured.grid)
+        if self.budgets is None:
+            return Cells.fixed(self.cells, measured.grid)
+        image = torch.arange(len(self.budgets)).repeat_interleave(self.budgets)
+        return Cells(self.cells, measured.grid, image=image, budgets=self.budgets)
+
+
+def _most_salient(selector: Any, told: Cells, saliency: torch.Tensor) -> torch.Tensor:
+    """Return the P cells that a selector chooses with the number of patches of each image."""
+    if told.budgets is None:
+        return selector(Measured(saliency)).index
+    ranked = selector.with_budget(int(told.budgets.max()))(Measured(saliency))
+    return Cells.budgeted(ranked.group(ranked.index), told.budgets, told.grid).index
 
 
 def check_exportable(model: nn.Module) -> None:
     """Raise a ``ValueError`` if a part of the model cannot be in a graph of the image alone."""
-    saliency, selector = getattr(model, 'saliency', None), getattr(model, 'selector', None)
+    saliency = getattr(model, 'saliency', None)
     for unfit, reason in (('needs_truth', 'reads the true boxes'), ('draws', 'draws at random')):
         if getattr(saliency, unfit, False):
             raise ValueError(
                 f'{type(saliency).__name__} {reason}, which no graph of an image alone does: '
                 'choose another saliency.'
             )
-    if getattr(selector, 'adaptive', False):
-        raise ValueError(
-            f'{type(selector).__name__} may choose another number of patches for each '
-            'image, which the graph cannot do: choose TopKSelector.'
-        )
 
 
 def _fix_shapes(model: onnx_ir.Model) -> None:

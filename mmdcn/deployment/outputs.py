@@ -28,19 +28,20 @@ class RawToOutputs(nn.Module):
         The outputs are ``logits`` (N, classes), or for a ``SequenceHead`` ``log_probabilities``
         (N, 12·M) and the most probable ``sequence`` (N, 1 + M). A DCN also gives ``cells`` (N, k),
         ``patch_bboxes`` (N, k, 4) and ``saliency`` (N, s1, s2), as in its predictions. With budgets
-        by image, the first two are tuples of N tensors.
+        by image, ``cells`` (P,) and ``patch_bboxes`` (P, 4) hold those of all images one after the
+        other, and ``budgets`` (N,) says how many each image has.
         """
         images = self.model.data_preprocessor(dict(inputs=images))['inputs']
         seen = self.model.extract_feat(images)
         if not isinstance(self.model, DCNClassifier):
             return self._answer(seen)
         cells = seen.cells
-        return dict(
-            **self._answer(seen.for_head),
-            cells=cells.split(cells.index),
-            patch_bboxes=cells.split(seen.windows.boxes()),
-            saliency=seen.saliency,
-        )
+        where = dict(cells=cells.index, patch_bboxes=seen.windows.boxes())
+        if cells.budgets is None:
+            where = {name: cells.group(rows) for name, rows in where.items()}
+        else:
+            where['budgets'] = cells.budgets
+        return dict(**self._answer(seen.for_head), **where, saliency=seen.saliency)
 
     def _answer(self, feats: torch.Tensor) -> dict[str, torch.Tensor]:
         head = self.model.head
@@ -69,6 +70,9 @@ def predictions(
         inner = getattr(head, 'head', head)  # of a MapHead
         filled = inner._get_predictions(outputs['logits'], list(samples))
     for name in ('cells', 'patch_bboxes', 'saliency'):
-        for sample, value in zip(filled, outputs.get(name, ()), strict=name in outputs):
+        values = outputs.get(name, ())
+        if name != 'saliency' and 'budgets' in outputs:
+            values = values.split(outputs['budgets'].tolist())
+        for sample, value in zip(filled, values, strict=name in outputs):
             sample.set_field(value, name)
     return filled

@@ -21,7 +21,7 @@ class Cells:
         index: (P,) int64, flat row-major indices into a map; within an image, the most salient
             first.
         grid: (s1, s2), the size of a map.
-        counts: Number of cells of each of the N images; None if each has k.
+        budgets: (N,) int64, the number of cells of each image; None if each has k.
         weights: (P,) float, the weight of each cell, or None if all have the same. A cell that was
             drawn twice appears twice.
     """
@@ -33,12 +33,12 @@ class Cells:
         *,
         shape: Size = (0, 0),
         image: torch.Tensor | None = None,
-        counts: list[int] | None = None,
+        budgets: torch.Tensor | None = None,
         weights: torch.Tensor | None = None,
     ) -> None:
         self.index = index
         self.grid = grid
-        self.counts = counts
+        self.budgets = budgets
         self.weights = weights
         self._shape = shape
         self._image = image
@@ -56,7 +56,7 @@ class Cells:
         return cls(index.flatten(), grid, shape=(index.size(0), index.size(1)), weights=flat)
 
     @classmethod
-    @torch.compiler.disable  # it would be compiled anew for each batch's list of counts
+    @torch.compiler.disable  # the number of cells depends on values
     def budgeted(cls, ranked: torch.Tensor, budgets: torch.Tensor, grid: Size) -> 'Cells':
         """Take the first cells of each image, as many as its budget allows.
 
@@ -75,12 +75,9 @@ class Cells:
                 'torch.jit.trace cannot follow budgets that differ from image to image: choose '
                 'TopKSelector.'
             )
-        counts = budgets.tolist()
-        total = sum(counts)
-        image = torch.repeat_interleave(budgets, output_size=total)
-        before = budgets.cumsum(0) - budgets
-        rank = torch.arange(total, device=ranked.device) - before[image]
-        return cls(ranked[image, rank], grid, image=image, counts=counts)
+        places = torch.arange(ranked.size(1), device=ranked.device)
+        image, rank = (places < budgets.unsqueeze(1)).nonzero().unbind(dim=1)
+        return cls(ranked[image, rank], grid, image=image, budgets=budgets)
 
     @property
     def image(self) -> torch.Tensor:
@@ -99,7 +96,7 @@ class Cells:
         Raises:
             ValueError: Images have budgets of their own.
         """
-        if self.counts is not None:
+        if self.budgets is not None:
             raise ValueError(
                 'Images with budgets of their own have no common number of patches k: '
                 'choose TopKSelector, or a part that reads cells one by one, such as SwapRefine.'
@@ -108,7 +105,9 @@ class Cells:
 
     def split(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the rows of each image: (P, ...) -> (N, k, ...), or N tensors (budget, ...)."""
-        return self.group(rows) if self.counts is None else rows.split(self.counts)  # type: ignore[return-value]
+        if self.budgets is None:
+            return self.group(rows)  # type: ignore[return-value]
+        return rows.split(self.budgets.tolist())
 
     def gather(self, feature_map: torch.Tensor) -> torch.Tensor:
         """Read the vectors of the cells: (N, D, s1, s2) -> (P, D)."""

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import mmcv
 import numpy as np
 import pytest
 import torch
@@ -56,6 +57,17 @@ def test_onnx_runtime_answers_alike_for_other_models(name, settings, shape):
     assert_same_answers(both(name, 'onnxruntime', **settings), noise(2, *shape))
 
 
+def test_onnx_runtime_answers_alike_with_budgets_by_image():
+    eager, other = (
+        DCNInferencer('dcn-k8-hint', selector=ADAPTIVE, backend=each)
+        for each in ('eager', 'onnxruntime')
+    )
+    drawn = mmcv.imread(DEMO, 'grayscale')
+    images = [drawn, *noise(2, 100, 100), np.roll(drawn, 20), noise(1, 100, 100)[0] // 4]
+    assert len({len(result['patch_bboxes']) for result in eager(images)}) > 1
+    assert_same_answers((eager, other), images, batch_size=3)
+
+
 def test_a_compiled_tower_answers_alike():
     inferencers = both('coarse_1xb128-60e_cluttered-mnist', 'compile')
     assert_same_answers(inferencers, noise(2, 60, 60), batch_size=2)
@@ -83,7 +95,6 @@ def test_sessions_of_many_sizes_do_not_pile_up(monkeypatch):
     'settings, backend, message',
     [
         ({}, 'tensorrt', 'one of eager, compile, onnxruntime'),
-        (dict(selector=ADAPTIVE), 'onnxruntime', 'EntropySelector may choose another number'),
         (
             dict(saliency=dict(_delete_=True, type='RandomCells')),
             'onnxruntime',

@@ -12,7 +12,7 @@ from mmdcn.deployment import TOLERANCE, RawToOutputs, differences, export_onnx
 from mmdcn.registry import MODELS
 from mmdcn.structures import Cells, Measured
 
-from ..models.dcns import build_dcn, build_svhn_dcn, stir_statistics
+from ..models.dcns import build_dcn, build_svhn_dcn, digits, sharp_dcn, stir_statistics
 from .agreement import assert_a_dcn_agrees
 
 GREY = dict(mean=[127.5], std=[127.5])
@@ -35,8 +35,8 @@ def in_onnx_runtime(path, images):
     )
 
 
-def exported(model, path, *size):
-    onnx_ir.save(export_onnx(model, raw(2, *size)), path)
+def exported(model, path, *size, channels=1):
+    onnx_ir.save(export_onnx(model, (channels, *size)), path)
     return model, path
 
 
@@ -45,7 +45,7 @@ def svhn(tmp_path_factory):
     torch.manual_seed(0)
     init_default_scope('mmdcn')
     dcn = build_svhn_dcn(data_preprocessor=GREY).eval()
-    return exported(dcn, tmp_path_factory.mktemp('svhn') / 'dcn.onnx', 108, 220)
+    return exported(dcn, tmp_path_factory.mktemp('svhn') / 'dcn.onnx', 54, 110)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,32 @@ def test_an_image_smaller_than_the_tower_takes_is_refused(svhn):
         in_onnx_runtime(svhn[1], raw(1, 20, 30))
 
 
+@pytest.mark.parametrize(
+    'selector',
+    [
+        dict(type='EntropySelector', k=6, threshold=0.01, full_threshold=1.0),
+        dict(type='MassSelector', k=6, share=0.03),
+    ],
+    ids=['entropy', 'mass'],
+)
+def test_budgets_by_image_are_those_of_pytorch_also_without_a_patch(selector, tmp_path):
+    dcn = sharp_dcn(selector=selector, data_preprocessor=GREY).eval()
+    _, path = exported(dcn, tmp_path / 'dcn.onnx', 100, 100)
+    images = (255 * digits(6)).to(torch.uint8)
+    with torch.no_grad():
+        outputs = RawToOutputs(dcn)(images)
+    assert len(set(outputs['budgets'].tolist())) > 1
+    for batch in (images, images[:1], images[outputs['budgets'].argmin(), None]):
+        with torch.no_grad():
+            expected = RawToOutputs(dcn)(batch)
+        found = in_onnx_runtime(path, batch)
+        for name in ('budgets', 'cells', 'patch_bboxes'):
+            assert torch.equal(found[name], expected[name])
+        torch.testing.assert_close(found['logits'], expected['logits'], rtol=0, atol=1e-4)
+        different = differences(dcn, onnxruntime.InferenceSession(path), batch)
+        assert different['budgets'] == different['cells'] == 0
+
+
 def test_a_coarse_tower_sees_the_same_small_image_of_any_size(tmp_path):
     dcn, path = exported(
         build_dcn(
@@ -78,8 +104,8 @@ def test_a_coarse_tower_sees_the_same_small_image_of_any_size(tmp_path):
             data_preprocessor=dict(type='LateNormalization', **GREY),
         ).eval(),
         tmp_path / 'dcn.onnx',
-        256,
-        320,
+        128,
+        160,
     )
     for height, width in ((260, 320), (261, 343)):  # the scale divides the first only
         images = raw(2, height, width)
@@ -110,7 +136,7 @@ def test_a_classifier_of_one_tower_answers_as_in_pytorch(backbone, head, tmp_pat
         )
     ).eval()
     stir_statistics(model)
-    _, path = exported(model, tmp_path / 'tower.onnx', 108, 220, 3)
+    _, path = exported(model, tmp_path / 'tower.onnx', 54, 110, channels=3)
     for size in ((1, 54, 110), (3, 67, 133)):
         images = raw(*size, channels=3)
         (name, found), *more = in_onnx_runtime(path, images).items()
@@ -185,14 +211,9 @@ class Given(torch.nn.Module):
             'image alone does: choose another saliency.',
         ),
         (dict(saliency=dict(type='OracleCells')), 'OracleCells reads the true boxes'),
-        (
-            dict(selector=dict(type='EntropySelector', k=8, threshold=0.1)),
-            'EntropySelector may choose another number of patches for each image, which the '
-            'graph cannot do: choose TopKSelector.',
-        ),
     ],
 )
 def test_a_part_that_no_graph_can_hold_is_named(parts, message):
     dcn = build_dcn(**parts)
     with pytest.raises(ValueError, match=message):
-        export_onnx(dcn, raw(2, 100, 100))
+        export_onnx(dcn, (1, 50, 50))

@@ -58,3 +58,15 @@ def stir_statistics(model: torch.nn.Module) -> None:
 
 def labelled(number: int) -> list:
     return [DataSample().set_gt_label(index % 10) for index in range(number)]
+
+
+def sharp_dcn(**parts):
+    """A DCN whose coarse entropies spread over orders of magnitude."""
+    dcn = build_dcn(**parts).eval()
+    torch.nn.init.normal_(dcn.head.fc.weight, std=4.0)
+    return dcn
+
+
+def digits(number: int) -> torch.Tensor:
+    """Images that are unlike each other in contrast, and so in entropy."""
+    return torch.rand(number, 1, 100, 100) * torch.linspace(0.1, 3, number).view(-1, 1, 1, 1)

@@ -23,21 +23,9 @@ from mmdcn.models import (
 from mmdcn.structures import Cells, Glance, Measured, patch_hit
 
 from ..analysis.test_cost import BACK, CHANGE, COARSE_TOWER, HEAD, LAST, PATCH
-from .dcns import build_dcn, labelled
+from .dcns import build_dcn, digits, labelled, sharp_dcn
 
 NONE = dict(type='EntropySelector', k=8, threshold=9.0)  # above any entropy of 10 classes
-
-
-def sharp_dcn(**parts):
-    """A DCN whose coarse entropies spread over orders of magnitude."""
-    dcn = build_dcn(**parts).eval()
-    torch.nn.init.normal_(dcn.head.fc.weight, std=4.0)
-    return dcn
-
-
-def digits(number: int) -> torch.Tensor:
-    """Images that are unlike each other in contrast, and so in entropy."""
-    return torch.rand(number, 1, 100, 100) * torch.linspace(0.1, 3, number).view(-1, 1, 1, 1)
 
 
 def entropies(dcn, images):
@@ -50,7 +38,7 @@ class TestBudgets:
     MAP = torch.rand(6, 3, 4)
 
     def budgets(self, **options):
-        return EntropySelector(**options)(Measured(self.MAP, self.ENTROPY)).counts
+        return EntropySelector(**options)(Measured(self.MAP, self.ENTROPY)).budgets.tolist()
 
     def test_an_image_above_the_threshold_gets_all_k_and_another_nothing(self):
         assert self.budgets(k=5, threshold=0.1) == [0, 0, 5, 5, 5, 5]
@@ -69,7 +57,14 @@ class TestBudgets:
     def test_an_image_looks_at_its_most_salient_cells(self):
         cells = EntropySelector(k=2, threshold=0.4)(Measured(self.MAP, self.ENTROPY))
         ranked = self.MAP.flatten(1).argsort(descending=True)
-        assert cells.image.tolist() == [3, 3, 4, 4, 5, 5] and cells.counts == [0, 0, 0, 2, 2, 2]
+        assert cells.image.tolist() == [3, 3, 4, 4, 5, 5] and cells.budgets.tolist() == [
+            0,
+            0,
+            0,
+            2,
+            2,
+            2,
+        ]
         assert cells.index.tolist() == ranked[3:, :2].flatten().tolist()
 
     @pytest.mark.parametrize(
@@ -86,11 +81,11 @@ class TestBudgets:
     )
     def test_a_share_of_the_mass_is_held_by_as_few_cells_as_do(self, share, expected):
         saliency = torch.tensor([[[4.0, 1.0], [2.0, 3.0]], [[2.0, 2.5], [3.0, 2.5]]])
-        assert MassSelector(k=4, share=share)(Measured(saliency)).counts == expected
+        assert MassSelector(k=4, share=share)(Measured(saliency)).budgets.tolist() == expected
 
     def test_no_more_than_k_are_taken_and_one_at_least(self):
         saliency = torch.stack([torch.ones(5, 5), torch.zeros(5, 5), torch.eye(5)])
-        assert MassSelector(k=3, share=0.5)(Measured(saliency)).counts == [3, 1, 3]
+        assert MassSelector(k=3, share=0.5)(Measured(saliency)).budgets.tolist() == [3, 1, 3]
 
     def test_all_cells_are_taken_where_k_is_larger_and_the_log_names_the_selector(self, caplog):
         logger = MMLogger.get_current_instance()
@@ -113,9 +108,9 @@ class TestBudgets:
         saliency = self.MAP.clone()
         saliency[0] = torch.tensor([1.0, 0, 0, 0])  # holds the share in a few cells
         measured = Measured(saliency, self.ENTROPY)
-        assert len(set(selector.eval()(measured).counts)) > 1
+        assert len(set(selector.eval()(measured).budgets.tolist())) > 1
         cells = selector.train()(measured)
-        assert torch.equal(cells.index, TopKSelector(k=5)(measured).index) and cells.counts is None
+        assert torch.equal(cells.index, TopKSelector(k=5)(measured).index) and cells.budgets is None
 
 
 class TestOptions:
@@ -220,7 +215,7 @@ class TestPackedBatch:
         dcn, images = sharp_dcn(selector=selector), digits(5)
         with torch.no_grad():
             seen, logits = dcn.extract_feat(images), dcn(images)
-            expected = one_by_one(dcn, images, seen.cells.counts)
+            expected = one_by_one(dcn, images, seen.cells.budgets.tolist())
         torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
 
     def test_an_image_below_the_threshold_keeps_exactly_its_coarse_answer(self):
@@ -260,7 +255,7 @@ class TestPackedBatch:
         losses = dcn.loss(images, samples)
         (losses['loss_cls'] + losses['loss_hint']).backward()
         found = {name: weight.grad.clone() for name, weight in dcn.named_parameters()}
-        budgets = dcn.extract_feat(images).cells.counts
+        budgets = dcn.extract_feat(images).cells.budgets.tolist()
         assert len(set(budgets)) > 1
         dcn.zero_grad()
         for index, budget in enumerate(budgets):
@@ -279,9 +274,9 @@ class TestPackedBatch:
         )
         with torch.no_grad():
             seen, samples = dcn.extract_feat(images), dcn.predict(images)
-        assert {0, 5} < set(seen.cells.counts)
+        assert {0, 5} < set(seen.cells.budgets.tolist())
         grid = PatchGrid(size=14, stride=4, offset=-1)
-        for sample, budget in zip(samples, seen.cells.counts, strict=True):
+        for sample, budget in zip(samples, seen.cells.budgets.tolist(), strict=True):
             expected = TopKSelector(k=budget)(Measured(sample.saliency.unsqueeze(0)))
             assert torch.equal(sample.cells, expected.index)
             assert torch.equal(sample.patch_bboxes, grid(expected).boxes())
@@ -357,4 +352,4 @@ def test_a_fixed_k_is_not_packed_and_never_waits_for_a_value():
     dcn, images = build_dcn().eval(), digits(2)
     with FakeTensorMode(allow_non_fake_inputs=True):  # there are no values to wait for
         cells = dcn.extract_feat(images).cells
-        assert cells.counts is None and cells.group(cells.index).shape == (2, 8)
+        assert cells.budgets is None and cells.group(cells.index).shape == (2, 8)

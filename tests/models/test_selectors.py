@@ -14,7 +14,7 @@ def test_cells_are_row_major_and_sorted_by_falling_saliency():
     )
     cells = TopKSelector(k=3)(Measured(saliency))
     assert cells.group(cells.index).tolist() == [[1, 4, 2], [0, 5, 4]]
-    assert cells.grid == (2, 3) and cells.counts is None
+    assert cells.grid == (2, 3) and cells.budgets is None
 
 
 def test_no_patches_are_asked_for_with_k_0():

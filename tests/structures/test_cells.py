@@ -14,7 +14,7 @@ def budgeted(*budgets):
 
 
 def test_of_a_fixed_number_the_cells_of_the_first_image_come_first():
-    assert len(FIXED) == 6 and FIXED.grid == (3, 4) and FIXED.counts is None
+    assert len(FIXED) == 6 and FIXED.grid == (3, 4) and FIXED.budgets is None
     assert FIXED.index.tolist() == [3, 1, 9, 0, 11, 7]
     assert FIXED.image.tolist() == [0, 0, 0, 1, 1, 1]
     assert FIXED.weights is None
@@ -25,7 +25,7 @@ def test_of_a_fixed_number_the_cells_of_the_first_image_come_first():
 def test_of_budgets_the_first_cells_of_each_image_are_taken(budgets):
     ranked = torch.stack([torch.randperm(9)[:4] for _ in budgets])
     cells = Cells.budgeted(ranked, torch.tensor(budgets), (3, 3))
-    assert cells.counts == budgets and len(cells) == sum(budgets)
+    assert cells.budgets.tolist() == budgets and len(cells) == sum(budgets)
     assert list(zip(cells.image.tolist(), cells.index.tolist(), strict=True)) == [
         (image, ranked[image, rank].item())
         for image, budget in enumerate(budgets)

@@ -151,7 +151,7 @@ def test_a_saliency_that_needs_a_backward_pass_is_named(tmp_path):
     dcn = build_dcn(head=dict(norm_cfg=dict(type='IN'))).eval()
     with pytest.raises(
         ValueError,
-        match='A part of the model cannot be expressed in ONNX, such as '
+        match='A part of this DCNClassifier cannot be expressed in ONNX, such as '
         'a saliency that needs a backward pass ',
     ):
         export_onnx.write(dcn, (1, 60, 60), tmp_path / 'dcn.onnx')

@@ -93,18 +93,10 @@ def export(model: nn.Module, shape: tuple[int, int, int]) -> onnx_ir.Model:
     Raises:
         ValueError: The model does not take this shape, or cannot be exported.
     """
-    channels, height, width = shape
     try:
         with torch.no_grad():
             model(**model.data_preprocessor(dict(inputs=random_images(1, shape))))
-        # Export with a larger image: if there is only one row of cells, torch makes it a constant.
-        return export_onnx(model, random_images(2, (channels, 2 * height, 2 * width)))
-    except torch.onnx.OnnxExporterError as error:
-        cause = error.__cause__ or error
-        raise ValueError(
-            'A part of the model cannot be expressed in ONNX, such as a saliency that '
-            f'needs a backward pass ({one_line(cause)}).'
-        ) from error
+        return export_onnx(model, shape)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f'The model cannot be exported with images of {times(shape)}: {one_line(error)}'
