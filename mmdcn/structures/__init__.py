@@ -4,6 +4,7 @@ from .boxes import overlap_areas, patch_hit
 from .cells import Cells
 from .feature_map import last_map
 from .glance import ChangedMap, Glance, Measured
+from .ragged import Ragged, join, parts_of, stack
 from .view import PixelView, View, shrink
 from .windows import Windows
 
@@ -13,10 +14,14 @@ __all__ = [
     'Glance',
     'Measured',
     'PixelView',
+    'Ragged',
     'View',
     'Windows',
+    'join',
     'last_map',
     'overlap_areas',
+    'parts_of',
     'patch_hit',
     'shrink',
+    'stack',
 ]

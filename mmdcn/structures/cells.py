@@ -1,9 +1,11 @@
 """Cells chosen in feature maps."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from .ragged import Ragged, parts_of
 from .tables import jit_traces, made_once
 
 Size = tuple[int, int]
@@ -15,12 +17,13 @@ class Cells:
     Each image has k cells, or as many as its own budget allows. There is no padding for cells that
     are not chosen: everything computed for the cells has P rows.
 
-    Create them with :meth:`fixed` or :meth:`budgeted`.
+    Create them with :meth:`fixed` or :meth:`budgeted`. Where maps differ in size, :meth:`join` puts
+    together the cells of each part of a :class:`Ragged` batch of maps.
 
     Attributes:
         index: (P,) int64, flat row-major indices into a map; within an image, the most salient
             first.
-        grid: (s1, s2), the size of a map.
+        grid: (s1, s2), the size of a map; None if maps differ in size.
         budgets: (N,) int64, the number of cells of each image; None if each has k.
         weights: (P,) float, the weight of each cell, or None if all have the same. A cell that was
             drawn twice appears twice.
@@ -29,7 +32,7 @@ class Cells:
     def __init__(
         self,
         index: torch.Tensor,
-        grid: Size,
+        grid: Any,
         *,
         shape: Size = (0, 0),
         image: torch.Tensor | None = None,
@@ -37,9 +40,10 @@ class Cells:
         weights: torch.Tensor | None = None,
     ) -> None:
         self.index = index
-        self.grid = grid
+        self.grid: Any = grid
         self.budgets = budgets
         self.weights = weights
+        self._parts: tuple[Cells, ...] = ()
         self._shape = shape
         self._image = image
 
@@ -79,6 +83,44 @@ class Cells:
         image, rank = (places < budgets.unsqueeze(1)).nonzero().unbind(dim=1)
         return cls(ranked[image, rank], grid, image=image, budgets=budgets)
 
+    @classmethod
+    def join(cls, parts: Sequence['Cells']) -> 'Cells':
+        """Put together the cells of the parts of a batch."""
+        if len(parts) == 1:
+            return parts[0]
+        counts = [part.images for part in parts]
+        first = torch.tensor([0, *counts]).cumsum(0).tolist()
+        image = torch.cat([part.image + start for part, start in zip(parts, first, strict=False)])
+        budgets, shape = None, (sum(counts), parts[0]._shape[1])
+        if any(part.budgets is not None or part._shape[1] != shape[1] for part in parts):
+            budgets = torch.cat([part._each_budget() for part in parts])
+        weights = [part.weights for part in parts if part.weights is not None]
+        joined = cls(
+            torch.cat([part.index for part in parts]),
+            None,
+            shape=shape,
+            image=image,
+            budgets=budgets,
+            weights=torch.cat(weights) if weights else None,
+        )
+        joined._parts = tuple(parts)
+        return joined
+
+    @property
+    def parts(self) -> tuple['Cells', ...]:
+        """The cells of each part of the batch; only these themselves if maps are of one size."""
+        return self._parts or (self,)
+
+    @property
+    def images(self) -> int:
+        """N, the number of images."""
+        return self._shape[0] if self.budgets is None else self.budgets.size(0)
+
+    def _each_budget(self) -> torch.Tensor:
+        if self.budgets is not None:
+            return self.budgets
+        return torch.full((self._shape[0],), self._shape[1], device=self.index.device)
+
     @property
     def image(self) -> torch.Tensor:
         """Index of the image that each cell belongs to, (P,) int64, ascending."""
@@ -109,8 +151,15 @@ class Cells:
             return self.group(rows)  # type: ignore[return-value]
         return rows.split(self.budgets.tolist())
 
-    def gather(self, feature_map: torch.Tensor) -> torch.Tensor:
+    def divide(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
+        """Return the rows of each part: (P, ...) -> (rows of the part, ...)."""
+        return (rows,) if len(self.parts) == 1 else rows.split([len(part) for part in self.parts])
+
+    def gather(self, feature_map: torch.Tensor | Ragged) -> torch.Tensor:
         """Read the vectors of the cells: (N, D, s1, s2) -> (P, D)."""
+        if len(self.parts) > 1:
+            parts = zip(self.parts, parts_of(feature_map), strict=True)
+            return torch.cat([cells.gather(feats) for cells, feats in parts])
         return feature_map.flatten(2)[self.image, :, self.index]
 
     def replace(self, feature_map: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import torch
 
 from .cells import Cells
+from .feature_map import features_of
+from .ragged import Ragged
 from .windows import Windows
 
 
@@ -48,6 +50,8 @@ class ChangedMap:
 class Glance(NamedTuple):
     """What a DCN saw in N images, with D channels, s1×s2 cells and P patches in all.
 
+    Where images differ in size, maps are :class:`Ragged`.
+
     Attributes:
         coarse: (N, D, s1, s2), the coarse map.
         saliency: (N, s1, s2).
@@ -56,25 +60,32 @@ class Glance(NamedTuple):
         windows: The places of their patches in the images.
         fine: (P, D), or (P, D, h, w) if the neck takes small maps.
         refined: The output of the neck.
-        kept: What the head kept of the coarse map, if the refined map differs from it in the chosen
-            cells alone, where it has the fine vectors; None otherwise.
+        kept: What the head kept of each part of the coarse map, if the refined map differs from it
+            in the chosen cells alone, where it has the fine vectors; None otherwise.
     """
 
-    coarse: torch.Tensor
-    saliency: torch.Tensor
+    coarse: Any
+    saliency: Any
     entropy: torch.Tensor | None
     cells: Cells
     windows: Windows
     fine: torch.Tensor
-    refined: torch.Tensor
-    kept: Any = None
+    refined: Any
+    kept: tuple | None = None
 
     @property
-    def for_head(self) -> tuple[torch.Tensor] | ChangedMap:
+    def for_head(self) -> Any:
         """The refined map in a tuple of maps, of which heads of MMPretrain read the last.
 
-        A head that has kept something of the coarse map gets the change instead.
+        A head that has kept something of the coarse map gets the change instead. Where maps differ
+        in size, this is a :class:`Ragged` of either.
         """
         if self.kept is None:
-            return (self.refined,)
-        return ChangedMap(self.kept, self.cells, self.fine - self.cells.gather(self.coarse))
+            return features_of(self.refined)
+        change = self.cells.divide(self.fine - self.cells.gather(self.coarse))
+        parts = list(map(ChangedMap, self.kept, self.cells.parts, change))
+        return (
+            parts[0]
+            if len(parts) == 1
+            else Ragged(parts, [part.images for part in self.cells.parts])
+        )

@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
+from .ragged import Ragged, join, parts_of
 from .tables import made_once
 from .windows import Windows
 
@@ -17,7 +18,7 @@ ROWS = 64  # rows of an image that are converted to float32 at a time
 class View(Protocol):
     """Images in any storage. The pixels that it returns are ready for a tower."""
 
-    def overview(self, scale: float) -> torch.Tensor:
+    def overview(self, scale: float) -> torch.Tensor | Ragged:
         """Return the whole images, shrunk: (N, C, ⌊H·scale⌋, ⌊W·scale⌋)."""
 
     def cut(self, windows: Windows) -> torch.Tensor:
@@ -28,30 +29,44 @@ class PixelView:
     """Images in memory.
 
     Args:
-        images: (N, C, H, W) of any type.
+        images: (N, C, H, W) of any type; :class:`Ragged` if they differ in size.
         normalize: Prepares pixels for a tower, (M, C, h, w) -> (M, C, h, w); by default, they are
             ready.
     """
 
     def __init__(
         self,
-        images: torch.Tensor,
+        images: torch.Tensor | Ragged,
         normalize: Callable[[torch.Tensor], torch.Tensor] = lambda pixels: pixels,
     ) -> None:
         self.images = images
         self._ready = normalize
 
-    def overview(self, scale: float) -> torch.Tensor:
+    def overview(self, scale: float) -> torch.Tensor | Ragged:
         """Return the whole images, shrunk: (N, C, ⌊H·scale⌋, ⌊W·scale⌋).
 
         Raises:
             ValueError: The scale leaves less than one pixel of an image.
         """
-        return self._ready(shrink(self.images, scale))
+        return join([self._ready(shrink(part, scale)) for part in parts_of(self.images)])
 
     def cut(self, windows: Windows) -> torch.Tensor:
         """Return the pixels of P windows, (P, C, h, w), with zeros outside of the images."""
-        return self._ready(gather_windows(self.images, windows))
+        parts = parts_of(self.images)
+        if len(parts) == 1:
+            return self._ready(gather_windows(parts[0], windows))
+        first = torch.tensor([0, *map(len, parts)]).cumsum(0)
+        places = torch.searchsorted(windows.image.cpu(), first).tolist()  # waits once
+        cut = [
+            gather_windows(
+                part,
+                Windows(windows.image[of_part] - start, windows.corners[of_part], windows.size),
+            )
+            for part, start, of_part in zip(
+                parts, first.tolist(), map(slice, places, places[1:]), strict=False
+            )
+        ]
+        return self._ready(torch.cat(cut))
 
 
 def gather_windows(images: torch.Tensor, windows: Windows) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """Windows of images, in pixels."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,13 @@ class Windows(NamedTuple):
     image: torch.Tensor
     corners: torch.Tensor
     size: tuple[int, int]
+
+    @classmethod
+    def join(cls, parts: Sequence['Windows'], image: torch.Tensor) -> 'Windows':
+        """Put together the windows of the parts of a batch, whose images are numbered anew."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(image, torch.cat([part.corners for part in parts]), parts[0].size)
 
     def boxes(self) -> torch.Tensor:
         """Return the boxes (x1, y1, x2, y2), (P, 4) int64, with x2 and y2 just outside."""

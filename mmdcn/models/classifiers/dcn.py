@@ -10,11 +10,23 @@ from mmpretrain.models.classifiers import BaseClassifier
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from mmdcn.models import by_size
 from mmdcn.models.contracts import Grid, Neck, Saliency, Selector
 from mmdcn.models.fitting import fit_parts, fit_preprocessor, head_share_taken
 from mmdcn.models.patches.few import batch_norms_spared, exchanges_statistics, vectors_of_none
 from mmdcn.registry import MODELS
-from mmdcn.structures import Glance, PixelView, View, last_map
+from mmdcn.structures import (
+    Cells,
+    Glance,
+    Measured,
+    PixelView,
+    Ragged,
+    View,
+    Windows,
+    join,
+    last_map,
+    parts_of,
+)
 
 LOSSES = dict(hint=dict(type='mmdcn.HintLoss'), patch_hit=dict(type='mmdcn.PatchHitRate'))
 
@@ -47,8 +59,9 @@ class DCNClassifier(BaseClassifier):
             The default logs the hint's distance and the share of patches that hit an object.
         train_cfg: As in MMPretrain's ``ImageClassifier``: batch augmentations such as ``Mixup``.
         data_preprocessor: As in ``ImageClassifier``. With ``LateNormalization``, images are
-            normalised after they are shrunk, and patches after they are cut. Images that it would
-            pad are refused with a ``ValueError``, because a DCN could choose cells of the padding.
+            normalised after they are shrunk, and patches after they are cut. Images that a
+            preprocessor of another package would pad are refused with a ``ValueError``, because a
+            DCN could choose cells of the padding.
         init_cfg: MMEngine's initialisation.
 
     Raises:
@@ -109,25 +122,47 @@ class DCNClassifier(BaseClassifier):
     ) -> Glance:
         """Look at (N, C, H, W) images: coarsely first, then at the salient patches.
 
+        Images that differ in size come as :class:`Ragged`. Each is looked at as if it were alone.
+
         Raises:
             ValueError: The towers take images with another number of channels.
         """
         view = self.look(inputs, data_samples)
-        coarse = last_map(self.coarse(view.overview(self.coarse_scale)))
+        coarse = by_size.run(self.coarse, view.overview(self.coarse_scale))
+        maps, samples = parts_of(coarse), by_size.samples_of_parts(coarse, data_samples)
+        measured = [self.measure(*both) for both in zip(maps, samples, strict=True)]
+        cells = Cells.join([self.selector(each) for each in measured])
+        windows = Windows.join([self.grid(part) for part in cells.parts], cells.image)
+        fine = self.describe(view.cut(windows), maps[0])
+        refined = [
+            self.neck(scale_gradient(part, self.head_share), vectors, chosen)
+            for part, vectors, chosen in zip(maps, cells.divide(fine), cells.parts, strict=True)
+        ]
+        saliency, entropy, kept = zip(*measured, strict=True)
+        return Glance(
+            coarse,
+            join(saliency),
+            None if entropy[0] is None else torch.cat(entropy),
+            cells,
+            windows,
+            fine,
+            join(refined),
+            kept if kept[0] is not None and getattr(self.neck, 'swaps', False) else None,
+        )
+
+    def measure(self, coarse: torch.Tensor, data_samples: list[DataSample] | None) -> Measured:
+        """Measure how much each cell of a coarse map (N, D, s1, s2) matters.
+
+        Raises:
+            ValueError: The saliency breaks its contract.
+        """
         measured = self.saliency(coarse, self.head, data_samples)
         if getattr(measured, 'grid', None) != tuple(coarse.shape[2:]):
             raise ValueError(
                 f'{type(self.saliency).__name__} must give Measured(saliency, entropy) with a '
                 'saliency of shape (N, s1, s2), the rows and columns of the coarse map.'
             )
-        cells = self.selector(measured)
-        windows = self.grid(cells)
-        fine = self.describe(view.cut(windows), coarse)
-        refined = self.neck(scale_gradient(coarse, self.head_share), fine, cells)
-        kept = measured.kept if getattr(self.neck, 'swaps', False) else None
-        return Glance(
-            coarse, measured.saliency, measured.entropy, cells, windows, fine, refined, kept
-        )
+        return measured
 
     def look(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> View:
         """Return the view that gives pixels to the towers, normalised if they are not yet.
@@ -135,12 +170,13 @@ class DCNClassifier(BaseClassifier):
         Raises:
             ValueError: The towers take images with another number of channels.
         """
-        if self.channels not in (None, inputs.size(1)):
-            raise ValueError(
-                f'This DCN takes images of {self.channels} channel(s), got '
-                f'{inputs.size(1)}: change how the pipeline loads them, or the '
-                'in_channels of both towers.'
-            )
+        for part in parts_of(inputs):
+            if self.channels not in (None, part.size(1)):
+                raise ValueError(
+                    f'This DCN takes images of {self.channels} channel(s), got '
+                    f'{part.size(1)}: change how the pipeline loads them, or the '
+                    'in_channels of both towers.'
+                )
         normalize = getattr(self.data_preprocessor, 'normalize', lambda pixels: pixels)
         # In a model of half precision, pixels have been normalised in float32.
         return PixelView(inputs, lambda pixels: self._as_weights(normalize(pixels)))
@@ -158,7 +194,7 @@ class DCNClassifier(BaseClassifier):
 
         Args:
             patches: (P, C, ph, pw).
-            coarse: The coarse map, (N, D, s1, s2).
+            coarse: A coarse map, (N, D, s1, s2).
 
         Returns:
             Tensor: (P, D) or (P, D, h, w); (0, D) of no patches.
@@ -203,7 +239,7 @@ class DCNClassifier(BaseClassifier):
         """Run the model in one of MMPretrain's three modes.
 
         Args:
-            inputs: (N, C, H, W).
+            inputs: (N, C, H, W), or :class:`Ragged` if images differ in size.
             data_samples: Labels, needed for ``mode='loss'``. The saliency may read boxes.
             mode: ``'tensor'`` returns logits, ``'loss'`` a dict of losses, ``'predict'``
                 data samples.
@@ -212,7 +248,7 @@ class DCNClassifier(BaseClassifier):
             ValueError: ``mode`` is none of these.
         """
         if mode == 'tensor':
-            return self.head(self.extract_feat(inputs, data_samples).for_head)
+            return by_size.logits(self.head, self.extract_feat(inputs, data_samples).for_head)
         if mode == 'loss':
             return self.loss(inputs, data_samples or [])
         if mode == 'predict':
@@ -235,7 +271,7 @@ class DCNClassifier(BaseClassifier):
         if not self._saliency_checked:
             self._saliency_checked = True  # only once, because it waits for a GPU
             self._say_if_constant(seen.saliency)
-        terms = self.head.loss(seen.for_head, data_samples)
+        terms = by_size.loss(self.head, seen.for_head, data_samples)
         terms['loss_cls'] = terms.pop('loss')  # MMEngine logs the sum as 'loss'
         for name, loss in self.losses.items():
             more = loss(seen, self.head, data_samples)
@@ -247,10 +283,10 @@ class DCNClassifier(BaseClassifier):
             terms.update(more)
         return terms
 
-    def _say_if_constant(self, saliency: torch.Tensor) -> None:
+    def _say_if_constant(self, saliency: torch.Tensor | Ragged) -> None:
         """Say so in the log if no cell of any image matters more than another."""
-        flat = saliency.flatten(1)
-        if flat.size(1) > 1 and torch.equal(flat.amin(1), flat.amax(1)):
+        parts = [part.flatten(1) for part in parts_of(saliency)]
+        if all(part.size(1) > 1 and torch.equal(part.amin(1), part.amax(1)) for part in parts):
             print_log(
                 f'{type(self.saliency).__name__} gives all cells of an image the same saliency in '
                 'the first batch, so the choice of patches says nothing about the image: train '
@@ -269,7 +305,7 @@ class DCNClassifier(BaseClassifier):
         (s1, s2). With an adaptive selector, k differs from image to image.
         """
         seen = self.extract_feat(inputs, data_samples)
-        data_samples = self.head.predict(seen.for_head, data_samples)
+        data_samples = by_size.predict(self.head, seen.for_head, data_samples)
         where = dict(
             cells=seen.cells.split(seen.cells.index),
             patch_bboxes=seen.cells.split(seen.windows.boxes()),
@@ -292,7 +328,7 @@ def refuse_padding(preprocessor: nn.Module, args: tuple, kwargs: dict) -> None:
     """
     inputs = (args[0] if args else kwargs['data'])['inputs']
     height, width = inputs[0].shape[-2:]
-    if not isinstance(inputs, torch.Tensor):
+    if not isinstance(inputs, torch.Tensor) and not getattr(preprocessor, 'keeps_sizes', False):
         for image in inputs:
             if image.shape[-2:] != inputs[0].shape[-2:]:
                 raise ValueError(

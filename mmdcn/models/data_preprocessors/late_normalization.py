@@ -7,6 +7,7 @@ import torch
 from mmpretrain.models.utils import ClsDataPreprocessor
 
 from mmdcn.registry import MODELS
+from mmdcn.structures import parts_of, stack
 
 
 @MODELS.register_module()
@@ -25,6 +26,8 @@ class LateNormalization(ClsDataPreprocessor):
         num_classes: Number of classes, for one-hot labels.
     """
 
+    keeps_sizes = True
+
     def __init__(
         self,
         *,
@@ -39,11 +42,11 @@ class LateNormalization(ClsDataPreprocessor):
         )
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """Stack images of one size and prepare labels."""
+        """Stack images, to a ``Ragged`` if they differ in size, and prepare labels."""
         images = self.cast_data(data['inputs'])
-        if not isinstance(images, torch.Tensor):  # a single image is not copied
-            images = images[0].unsqueeze(0) if len(images) == 1 else torch.stack(images)
-        in_place_of_images = images.new_zeros(images.size(0), 1, 1, 1)
+        if not isinstance(images, torch.Tensor):
+            images = stack(images)
+        in_place_of_images = parts_of(images)[0].new_zeros(len(images), 1, 1, 1)
         prepared = super().forward({**data, 'inputs': in_place_of_images}, training)
         return {**prepared, 'inputs': images}
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
+from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import nn
 
 from mmdcn.models.contracts import Grid, Loss, Neck, Saliency, Selector, owes
@@ -105,12 +106,16 @@ def fit_preprocessor(
 ) -> dict | nn.Module:
     """Complete the config of a DCN's data preprocessor, with MMPretrain's batch augmentations.
 
+    Instead of MMPretrain's preprocessor, which pads images, a DCN has one that does not.
+
     Raises:
         ValueError: The batch augmentations would mix images before they are normalised.
     """
     if isinstance(data_preprocessor, nn.Module):
         return data_preprocessor
-    config = {'type': 'mmpretrain.ClsDataPreprocessor', **(data_preprocessor or {})}
+    config = {'type': ClsDataPreprocessor, **(data_preprocessor or {})}
+    if class_of(config['type'], MODELS) is ClsDataPreprocessor:
+        config['type'] = 'mmdcn.UnpaddedDataPreprocessor'
     if train_cfg:
         kind = class_of(config['type'], MODELS)
         if hasattr(kind, 'normalize'):

@@ -8,7 +8,7 @@ from mmcv.cnn import ConvModule
 from torch import nn
 
 from mmdcn.registry import MODELS
-from mmdcn.structures import ChangedMap, last_map
+from mmdcn.structures import ChangedMap, last_map, parts_of
 from mmdcn.structures.feature_map import Features
 from mmdcn.structures.tables import looked_up
 
@@ -79,11 +79,12 @@ class GlobalMaxPoolHead(GlobalPoolHead):
         """Return each filter's response to each window before the ReLU, (N, M, rows, columns)."""
         feats = self._map(feats)
         kernel = self.conv.kernel_size
-        if feats.size(2) < kernel[0] or feats.size(3) < kernel[1]:
-            raise ValueError(
-                f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
-                f'cells, got {feats.size(2)}×{feats.size(3)}: enlarge the image.'
-            )
+        for part in parts_of(feats):
+            if part.size(2) < kernel[0] or part.size(3) < kernel[1]:
+                raise ValueError(
+                    f'GlobalMaxPoolHead needs a feature map of at least {kernel[0]}×{kernel[1]} '
+                    f'cells, got {part.size(2)}×{part.size(3)}: enlarge the image.'
+                )
         return self.conv(feats, activate=False)
 
     def _responses_after(self, changed: ChangedMap) -> torch.Tensor:

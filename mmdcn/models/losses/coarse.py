@@ -4,9 +4,11 @@ import torch
 from mmpretrain.structures import DataSample
 from torch import nn
 
+from mmdcn.models import by_size
 from mmdcn.models.saliency.head_reading import evaluation_mode
 from mmdcn.registry import MODELS
 from mmdcn.structures import Glance
+from mmdcn.structures.feature_map import features_of
 
 
 @MODELS.register_module()
@@ -40,7 +42,7 @@ class CoarseLoss(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """Return ``loss_coarse``, a scalar with a graph to the coarse tower and the head."""
         with evaluation_mode(head):
-            losses = head.loss((seen.coarse,), data_samples)  # type: ignore[operator]
+            losses = by_size.loss(head, features_of(seen.coarse), data_samples)
         return dict(loss_coarse=self.loss_weight * losses['loss'])
 
     def extra_repr(self) -> str:

@@ -59,7 +59,7 @@ class HintLoss(nn.Module):
             fine = fine.mean(dim=(-2, -1))
         if fine.size(-1) != coarse.size(1):
             if self.share == 0:  # there is no distance to log either
-                return coarse.new_zeros(())
+                return fine.new_zeros(())
             raise ValueError(
                 f'HintLoss compares vectors of equal channels, but the coarse tower '
                 f'gives {coarse.size(1)} and the fine one {fine.size(-1)}: change one '

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from mmdcn.structures import parts_of
+
 Pair = tuple[int, int]
 
 _WINDOWED = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
@@ -54,7 +56,10 @@ class Geometry(NamedTuple):
 
     def check_covers(self, images: torch.Tensor, tower: nn.Module) -> None:
         """Raise a ``ValueError`` if (N, C, H, W) images are too small for one cell of ``tower``."""
-        height, width = images.shape[-2:]
+        for part in parts_of(images):
+            self._check_covers(part.size(-2), part.size(-1), tower)
+
+    def _check_covers(self, height: int, width: int, tower: nn.Module) -> None:
         if min(self.grid((height, width))) < 1:
             least = '×'.join(
                 str(size + 2 * offset) for size, offset in zip(self.size, self.offset, strict=True)

@@ -143,7 +143,7 @@ class MassSelector(AdaptiveSelector):
         """Return the number of patches of each image, (N,) int64."""
         flat = measured.saliency.flatten(1)
         wanted = self.share * flat.sum(dim=1, keepdim=True)
-        held = flat.topk(torch.sym_min(self.k, flat.size(1)), dim=1).values.cumsum(dim=1)
+        held = flat.gather(1, self.rank(measured.saliency)).cumsum(dim=1)
         return 1 + (held[:, :-1] < wanted).sum(dim=1)
 
     def extra_repr(self) -> str:
