@@ -136,9 +136,9 @@ class DCNInferencer(BaseInferencer):
               that the whole number is right; ``length_scores`` (M,); and ``digit_scores`` (M, 11),
               whose last class means none;
             - for a DCN: ``patch_bboxes`` (k, 4), float32, (x1, y1, x2, y2) in pixels of the given
-              image, the most salient first; and ``saliency`` (s1, s2). There are no
-              ``patch_bboxes`` if the test pipeline does more than resize, pad, crop the centre and
-              normalise;
+              image, the most salient first; ``patch_saliency`` (k,), float32, the saliency of
+              their cells; and ``saliency`` (s1, s2). There are no ``patch_bboxes`` if the test
+              pipeline does more than resize, pad, crop the centre and normalise;
             - ``cost``: the multiplications of this image, with ``parts`` by name and their
               ``total``.
 
@@ -318,7 +318,8 @@ class DCNInferencer(BaseInferencer):
                 result['patch_bboxes'] = pred.placement.in_image(pred.patch_bboxes.numpy())
             else:
                 self._say_lost(pred.placement.lost_in)
-            result['saliency'] = pred.saliency.numpy()
+            saliency = pred.saliency.numpy()
+            result.update(patch_saliency=saliency.flatten()[pred.cells.numpy()], saliency=saliency)
         return dict(**result, cost=pred.cost)
 
     def _say_lost(self, transform: str) -> None:
