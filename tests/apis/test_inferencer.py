@@ -116,6 +116,17 @@ def test_an_answer_is_that_of_the_model_on_its_test_pipeline(trained, mnist_root
         np.testing.assert_array_equal(result['saliency'], sample.saliency)
 
 
+@pytest.mark.parametrize('kind', ['trained', 'adaptive', 'reader'])
+def test_the_saliency_of_each_patch_is_that_of_its_cell_in_the_order_of_ranks(kind, request):
+    inferencer = request.getfixturevalue(kind)
+    image = noise(100, 120)
+    (result,) = inferencer(image)
+    patches = len(result['patch_bboxes'])
+    found = result['patch_saliency']
+    assert found.shape == (patches,) and found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.sort(result['saliency'].ravel())[::-1][:patches])
+
+
 def test_files_folders_arrays_and_lists_get_the_same_answers(trained, digits, tmp_path):
     expected = trained(digits)
     for index, image in enumerate(digits):

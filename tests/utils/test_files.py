@@ -1,8 +1,9 @@
+import errno
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mmdcn.utils.files import replacing
+from mmdcn.utils.files import check_writable, replacing
 
 
 def test_a_file_appears_when_it_is_whole_and_folders_are_made(tmp_path):
@@ -45,3 +46,27 @@ def test_a_folder_and_what_lies_in_a_file_are_refused_at_once(tmp_path):
     ):
         with pytest.raises(OSError, match=sentence), replacing(path):
             raise AssertionError
+        with pytest.raises(OSError, match=sentence):
+            check_writable(path)
+
+
+def test_a_full_disk_is_named_with_the_file_and_what_was_there_stays(tmp_path):
+    path = tmp_path / 'a.json'
+    path.write_text('before')
+    for number in (errno.ENOSPC, errno.EDQUOT):
+        with pytest.raises(OSError, match=r'a.json cannot be written \(.*\): make room'):
+            with replacing(path) as unfinished:
+                unfinished.write_text('half')
+                raise OSError(number, 'it is full')
+    with pytest.raises(PermissionError), replacing(path):
+        raise PermissionError
+    assert path.read_text() == 'before' and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_check_makes_the_folder_and_leaves_the_file(tmp_path):
+    path = tmp_path / 'new' / 'a.json'
+    check_writable(path)
+    assert list(path.parent.iterdir()) == []
+    path.write_text('before')
+    check_writable(path)
+    assert path.read_text() == 'before' and list(path.parent.iterdir()) == [path]
