@@ -5,7 +5,7 @@ from .cells import Cells
 from .feature_map import last_map
 from .glance import ChangedMap, Glance, Measured
 from .ragged import Ragged, join, parts_of, stack
-from .view import PixelView, View, shrink
+from .view import PixelView, View, resize_to, shrink, shrunk_size
 from .windows import Windows
 
 __all__ = [
@@ -22,6 +22,8 @@ __all__ = [
     'overlap_areas',
     'parts_of',
     'patch_hit',
+    'resize_to',
     'shrink',
+    'shrunk_size',
     'stack',
 ]

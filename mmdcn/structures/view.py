@@ -129,11 +129,8 @@ def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
     """
     if scale == 1:
         return images
-    if not torch.compiler.is_compiling() and int(min(images.shape[-2:]) * scale) < 1:
-        raise ValueError(
-            f'Of an image of {images.size(-2)}×{images.size(-1)} pixels nothing is left at a scale '
-            f'of {scale}: enlarge the image.'
-        )
+    if not torch.compiler.is_compiling():
+        shrunk_size((images.size(-2), images.size(-1)), scale)
     if images.dtype in (torch.float32, torch.float64):
         return _resize(images, (scale, scale))
     if torch.compiler.is_compiling() or images.is_cuda:
@@ -143,6 +140,35 @@ def shrink(images: torch.Tensor, scale: float) -> torch.Tensor:
     for rows, out in zip(images.split(ROWS, 2), narrow.split(ROWS, 2), strict=True):
         out.copy_(_resize(rows.float(), (1, scale)))
     return _resize(narrow, (scale, 1))
+
+
+def shrunk_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Return the height and width that ``shrink`` leaves of an image.
+
+    Raises:
+        ValueError: The scale leaves less than one pixel of an image.
+    """
+    height, width = (int(length * scale) for length in size)
+    if min(height, width) < 1:
+        raise ValueError(
+            f'Of an image of {size[0]}×{size[1]} pixels nothing is left at a scale of {scale}: '
+            'enlarge the image.'
+        )
+    return height, width
+
+
+def resize_to(
+    images: torch.Tensor, size: tuple[int, int], scales: tuple[float, float]
+) -> torch.Tensor:
+    """Resize images as ``shrink`` does, with the size of the result apart from the scales.
+
+    Args:
+        images: (N, C, H, W) float32.
+        size: Height and width of the result. Pixels that it lacks are those at the lower and right
+            border.
+        scales: Pixels of the result for each pixel of the images, down and across.
+    """
+    return torch.ops.aten._upsample_bilinear2d_aa(images, size, False, *scales)
 
 
 def _resize(images: torch.Tensor, scales: tuple[float, float]) -> torch.Tensor:
