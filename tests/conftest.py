@@ -28,6 +28,7 @@ INTEGRATION = (
     'models/test_any_backbone.py',
     'models/test_compile.py',
     'models/test_every_backbone.py',
+    'sources/test_new_process.py',
     'test_configs.py',
     'test_packaging.py',
     'test_readme.py',

@@ -24,12 +24,15 @@ def test_imports_point_downwards():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize('module, imported', [('structures', 'models'), ('models', 'evaluation')])
+@pytest.mark.parametrize(
+    'module, imported',
+    [('structures', 'models'), ('models', 'evaluation'), ('sources', 'datasets')],
+)
 def test_an_import_that_points_upwards_is_found(module, imported, tmp_path):
     package = tmp_path / 'mmdcn'
     for name in ('apis', 'engine', 'evaluation', 'visualization', 'deployment', 'analysis'):
         (package / name).mkdir(parents=True)
-    for name in ('models', 'datasets', 'structures', 'registry', 'utils', 'version'):
+    for name in ('models', 'datasets', 'sources', 'structures', 'registry', 'utils', 'version'):
         (package / name).mkdir()
     for folder in [package, *package.iterdir()]:
         (folder / '__init__.py').write_text('')

@@ -1,0 +1,188 @@
+"""Images in files that can only be decoded as a whole, such as JPEG and PNG."""
+
+import logging
+import os
+import threading
+from typing import Any
+
+import numpy as np
+from mmengine.logging import print_log
+from PIL import Image
+
+from .cache import Stamp
+from .pyramid import Level
+from .source import FileSource, Reader, Refused
+from .tiff import CONVERSION
+from .turned import Turn
+
+_REDUCTIONS = (2, 4, 8)  # to which a JPEG can be decoded at once
+_ORIENTATION = 0x0112  # of EXIF
+_WHOLE_BANDS = 256  # rows of a decoded image that are shrunk at a time
+_COLOURS = ('RGB', 'P', 'YCbCr')
+# What the values of EXIF's orientation say, other than upright
+_TURNS = {
+    2: Turn.flip('horizontal'),
+    3: Turn.flip('diagonal'),
+    4: Turn.flip('vertical'),
+    5: Turn(transpose=True),
+    6: Turn.quarters(-1),
+    7: Turn(True, True, True),
+    8: Turn.quarters(1),
+}
+_said = False
+
+
+class ImageFileSource(FileSource):
+    """Reads JPEG, PNG and what else PIL opens.
+
+    The overview of a JPEG is decoded at a smaller scale. Windows need the whole image decoded; the
+    image decoded last in this process is kept, and no other. Colours become BGR. Grey stays one
+    channel of 8 or 16 bits. The EXIF orientation is applied.
+    """
+
+    def open(self) -> Reader:
+        """Open the file and check that it can be read."""
+        return _ImageFileReader(self.path, self._stamp)
+
+    def window(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """Return the pixels of a window, as ``FileSource`` does, from the whole image decoded."""
+        _say_what_windows_cost(self.path)
+        return super().window(top, left, height, width)
+
+
+class _ImageFileReader:
+    def __init__(self, path: str, stamp: Stamp) -> None:
+        self._path = path
+        self._key = (path, stamp)
+        try:
+            with Image.open(path) as image:
+                self._check(image)
+                width, height = image.size
+                self._turn = _turn_of(image)
+                jpeg = image.format in ('JPEG', 'MPO')
+                grey = image.mode not in _COLOURS
+                deep = image.mode.startswith('I')
+        except Image.DecompressionBombError as error:
+            raise Refused(self._too_large()) from error
+        except Refused:
+            raise
+        # PIL's decoders raise many types of error on broken bytes.
+        except Exception as error:
+            raise ValueError(
+                f'The image {path} is cut, or nobody here reads its format ({error}): copy it '
+                'again, or convert it to TIFF or PNG.'
+            ) from error
+        height, width = self._turn.size((height, width))
+        self.levels = [Level((height, width), (1.0, 1.0), _WHOLE_BANDS)]
+        self._reductions = [1]
+        for reduction in _REDUCTIONS if jpeg else ():
+            # A decoder rounds up at the right and bottom, which a turn would move to the top left.
+            if self._turn == Turn() or height % reduction == width % reduction == 0:
+                size = (-(-height // reduction), -(-width // reduction))
+                self.levels.append(Level(size, (float(reduction),) * 2, size[0]))
+                self._reductions.append(reduction)
+        self.channels = 1 if grey else 3
+        self.dtype = np.dtype(np.uint16 if deep else np.uint8)
+
+    def read(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        pixels = self._decode(self._reductions[level]) if level else self._whole()
+        return pixels[top : top + height, left : left + width]
+
+    def _whole(self) -> np.ndarray:
+        with _last.lock:
+            if _last.key != self._key:
+                _last.key, _last.pixels = None, None  # never two images at a time
+                _last.pixels = self._decode(1)
+                _last.key = self._key
+            return _last.pixels
+
+    def _decode(self, reduction: int) -> np.ndarray:
+        """Return the image, (h, w, C), at this fraction of its height and width."""
+        try:
+            with open(self._path, 'rb') as file, Image.open(file) as image:
+                self._check(image)
+                if reduction > 1:
+                    image.draft(image.mode, (image.width // reduction, image.height // reduction))
+                return self._turn.array(_pixels(image))
+        except Refused:
+            raise
+        # PIL's decoders raise many types of error on broken bytes.
+        except Exception as error:
+            raise ValueError(
+                f'The image {self._path} is cut or cannot be decoded ({error}): copy it again.'
+            ) from error
+
+    def _check(self, image: Image.Image) -> None:
+        most = Image.MAX_IMAGE_PIXELS
+        if most is not None and image.width * image.height > most:
+            raise Refused(self._too_large())
+        mode = image.mode
+        if image.has_transparency_data:
+            wrong = 'transparency'
+            remedy = f'remove it, as by `vips flatten {self._path} out.png --background 255`'
+        elif mode == 'CMYK':
+            wrong = 'the colours of print (CMYK)'
+            remedy = f'convert them, as by `vips icc_transform {self._path} out.tif srgb`'
+        elif mode not in (*_COLOURS, '1', 'L') and not self._holds_16_bits(image):
+            wrong = f'pixels of the kind {mode}'
+            remedy = f'convert them, as by `vips cast {self._path} out.tif uchar`'
+        else:
+            return
+        raise Refused(f'The image {self._path} has {wrong}: {remedy}.')
+
+    @staticmethod
+    def _holds_16_bits(image: Image.Image) -> bool:
+        # Older versions of PIL store the 16 bits of a PNG in 32.
+        return image.mode.startswith('I;16') or (image.mode == 'I' and image.format == 'PNG')
+
+    def _too_large(self) -> str:
+        return (
+            f'The image {self._path} has more than the {Image.MAX_IMAGE_PIXELS} pixels that PIL '
+            f'takes for safe: convert it, as by {CONVERSION.format(self._path)}, or, in Python, '
+            'set PIL.Image.MAX_IMAGE_PIXELS = None first.'
+        )
+
+
+class _Last:
+    """The image that this process decoded last."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.key: Any = None
+        self.pixels: Any = None
+
+
+_last = _Last()
+# A lock that another thread holds would stay locked in a forked process.
+os.register_at_fork(after_in_child=_last.__init__)  # type: ignore[misc]
+
+
+def _turn_of(image: Image.Image) -> Turn:
+    """Return how EXIF says that an image is turned, without decoding its pixels."""
+    exif = Image.Exif()
+    try:
+        exif.load(image.info.get('exif', b''))
+    except Exception:  # A broken EXIF turns nothing.
+        return Turn()
+    return _TURNS.get(exif.get(_ORIENTATION, 1), Turn())
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode in _COLOURS:
+        return np.asarray(image.convert('RGB'))[..., ::-1]
+    if image.mode.startswith('I'):
+        return np.asarray(image).astype(np.uint16)[..., None]
+    return np.asarray(image.convert('L'))[..., None]
+
+
+def _say_what_windows_cost(path: str) -> None:
+    global _said
+    if not _said:
+        _said = True
+        print_log(
+            f'The windows of {path} need the whole image decoded, in time and in memory, and so do '
+            'those of all images that are not TIFF or slides: convert them, as by '
+            f'{CONVERSION.format("FILE")}.',
+            logger='current',
+            level=logging.WARNING,
+        )
