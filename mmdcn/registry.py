@@ -7,6 +7,7 @@ other scope, ``type='mmdcn.DCNClassifier'`` works without an import by hand.
 
 from typing import Any
 
+import mmengine.registry
 from mmengine.registry import Registry
 from mmpretrain import registry as parents
 
@@ -45,6 +46,10 @@ MODEL_WRAPPERS = _child(parents.MODEL_WRAPPERS, 'models')
 WEIGHT_INITIALIZERS = _child(parents.WEIGHT_INITIALIZERS, 'models')
 BATCH_AUGMENTS = _child(parents.BATCH_AUGMENTS, 'models')
 TASK_UTILS = _child(parents.TASK_UTILS, 'models')
+
+FUNCTIONS = Registry(
+    'function', parent=mmengine.registry.FUNCTIONS, scope='mmdcn', locations=['mmdcn.datasets']
+)
 
 METRICS = _child(parents.METRICS, 'evaluation')
 EVALUATORS = _child(parents.EVALUATORS, 'evaluation')

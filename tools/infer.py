@@ -89,13 +89,16 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 @errors_as_messages()
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
-    images = list_images(args.images[0] if len(args.images) == 1 else args.images)
-    names = picture_names(images)
-    check_outputs(args, names)
     with redirect_stdout(sys.stderr):  # MMEngine's log
         inferencer = DCNInferencer(
             args.model, args.checkpoint or True, args.device, backend=args.backend
         )
+        images = list_images(
+            args.images[0] if len(args.images) == 1 else args.images,
+            inferencer.pipeline.reads_in_part,
+        )
+        names = picture_names(images)
+        check_outputs(args, names)
         results = Results(args.out)
         batches = track(
             range(0, len(images), args.batch_size),
@@ -204,7 +207,7 @@ def finish(
         if args.show_dir:
             inferencer.visualize([image], [answer], show_dir=args.show_dir, names=[name])
         if args.save_patches and 'patch_bboxes' in result:
-            save_patches(image, result['patch_bboxes'], args.save_patches / name)
+            save_patches(answer.img_path, result['patch_bboxes'], args.save_patches / name)
     except ValueError as error:
         if args.strict:
             raise

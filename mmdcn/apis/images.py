@@ -10,19 +10,24 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmdcn.datasets.transforms.loading import beyond_the_limit
+from mmdcn.datasets.transforms.overview import check_turns
 from mmdcn.registry import TRANSFORMS
+from mmdcn.sources import SUFFIXES
 
 from .placement import Placement, follow
 
 ImageInput = str | os.PathLike | np.ndarray
 
 
-def list_images(inputs: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
+def list_images(
+    inputs: ImageInput | Sequence[ImageInput], in_part: bool = False
+) -> list[ImageInput]:
     """List the images that a user gives, with arrays unchanged.
 
     Args:
         inputs: One or several images, each a path or an array; or a folder, whose images are all
             taken.
+        in_part: Whether to take also the formats that only :mod:`mmdcn.sources` reads.
 
     Raises:
         FileNotFoundError: A file is not there.
@@ -30,7 +35,7 @@ def list_images(inputs: ImageInput | Sequence[ImageInput]) -> list[ImageInput]:
         ValueError: A folder holds no images.
     """
     if isinstance(inputs, (str, os.PathLike)) and os.path.isdir(inputs):
-        return list(_images_in(Path(inputs)))
+        return list(_images_in(Path(inputs), SUFFIXES if in_part else ()))
     images: list[Any] = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
     return [image if isinstance(image, np.ndarray) else _existing(image) for image in images]
 
@@ -56,34 +61,44 @@ def describe(sample: DataSample) -> str:
     return f'An array of {height}×{width} pixels'
 
 
-def reading_pipeline(steps: Sequence[dict], channels: int) -> Callable[[str | np.ndarray], dict]:
-    """Build the pipeline of a test dataset so that it accepts a path or an array.
+class ReadingPipeline:
+    """The pipeline of a test dataset, for a path or an array.
+
+    It gives the pipeline's ``inputs`` and ``data_samples``, whose ``placement`` tells where the
+    image lies in the input.
 
     Args:
         steps: Configs of the dataset's transforms. If none of them loads a file, because the
             dataset makes or holds its images, files are loaded in grey or colour by ``channels``.
         channels: Channels of the images that the network takes.
 
-    Returns:
-        Callable: Gives the pipeline's ``inputs`` and ``data_samples``, whose ``placement`` tells
-        where the image lies in the input.
-    """
-    transforms = [TRANSFORMS.build(step) for step in steps]
-    loaders = [transform for transform in transforms if _is_loader(transform)]
-    if not loaders:
-        kind = 'mmdcn.LoadGrayscale' if channels == 1 else 'LoadImageFromFile'
-        loaders = [TRANSFORMS.build(dict(type=kind))]
-    others = [transform for transform in transforms if not _is_loader(transform)]
-    read = ReadImage(loaders[0], channels)
+    Attributes:
+        reads_in_part: Whether files are larger than memory: the input is an overview, and the model
+            reads its patches from the file.
 
-    def pipeline(image: str | np.ndarray) -> dict:
-        data, placement = read(image), Placement()
-        for transform in others:
+    Raises:
+        ValueError: A transform does not fit overviews of files.
+    """
+
+    def __init__(self, steps: Sequence[dict], channels: int) -> None:
+        transforms = [TRANSFORMS.build(step) for step in steps]
+        loaders = [transform for transform in transforms if _is_loader(transform)]
+        if not loaders:
+            kind = 'mmdcn.LoadGrayscale' if channels == 1 else 'LoadImageFromFile'
+            loaders = [TRANSFORMS.build(dict(type=kind))]
+        self.reads_in_part = getattr(loaders[0], 'reads_in_part', False)
+        if self.reads_in_part:
+            check_turns(transforms)
+        self._others = [transform for transform in transforms if not _is_loader(transform)]
+        self._read = ReadImage(loaders[0], channels)
+
+    def __call__(self, image: str | np.ndarray) -> dict:
+        """Read an image and send it through the pipeline."""
+        data, placement = self._read(image), Placement()
+        for transform in self._others:
             data, placement = follow(transform, data, placement)
         data['data_samples'].set_field(placement, 'placement', field_type='metainfo')
         return check_size(data)
-
-    return pipeline
 
 
 class ReadImage:
@@ -165,10 +180,11 @@ def check_size(data: dict) -> dict:
     return data
 
 
-def _images_in(folder: Path) -> list[str]:
+def _images_in(folder: Path, more: Sequence[str]) -> list[str]:
     suffixes = {
         suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN
     }  # PIL can only write some formats, such as PDF
+    suffixes.update(more)
     images = sorted(
         str(path) for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
     )

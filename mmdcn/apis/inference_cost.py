@@ -53,7 +53,8 @@ class InferenceCost:
         if is_adaptive(self.model):
             samples = predict(data_samples=samples)
             budgets = [len(sample.cells) for sample in samples]
-            return samples, [self._with_budget(*pair) for pair in zip(images, budgets, strict=True)]
+            each = zip(images, samples, budgets, strict=True)
+            return samples, [self._with_budget(*of_image) for of_image in each]
         shape = tuple(images.shape[1:])
         if shape in self._known:
             samples = predict(data_samples=samples)
@@ -66,7 +67,7 @@ class InferenceCost:
             samples = run(data_samples=samples)
         return samples, [self._known[shape]] * len(images)
 
-    def _with_budget(self, image: torch.Tensor, patches: int) -> dict[str, int]:
+    def _with_budget(self, image: torch.Tensor, sample: DataSample, patches: int) -> dict[str, int]:
         """Return the cost of an image that gets this number of patches."""
         key = (*image.shape, patches)
         if key not in self._known:
@@ -74,5 +75,7 @@ class InferenceCost:
             model = copy.copy(self.model)
             model._modules = dict(model._modules)
             model.selector = self.model.selector.with_budget(patches)
-            self._known[key] = multiplications_by_part(model, image.unsqueeze(0))
+            self._known[key] = multiplications_by_part(
+                model, image.unsqueeze(0), data_samples=[sample]
+            )
         return self._known[key]

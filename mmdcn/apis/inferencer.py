@@ -3,7 +3,7 @@
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ from mmdcn.utils.checkpoint import load_weights, read_checkpoint
 from mmdcn.visualization.patches import draw_patches
 from mmdcn.visualization.pictures import save, to_array
 
-from .images import ImageInput, describe, list_images, picture_names, reading_pipeline
+from .images import ImageInput, ReadingPipeline, describe, list_images, picture_names
 from .inference_cost import InferenceCost
 from .model import get_model, list_models
 
@@ -104,6 +104,11 @@ class DCNInferencer(BaseInferencer):
         super().__init__(model, pretrained=None)
         self.classes = classes or getattr(model, '_dataset_meta', {}).get('classes')
         self._cost = InferenceCost(model)
+        if backend != 'eager' and self.pipeline.reads_in_part:
+            raise ValueError(
+                f'backend={backend!r} takes whole images, but the test pipeline loads overviews, '
+                'and patches are read from the files: leave the backend out, or load whole images.'
+            )
         self._outputs: Any = None if backend == 'eager' else BACKENDS[backend](model)
         self._said_lost = False
 
@@ -158,7 +163,7 @@ class DCNInferencer(BaseInferencer):
             _make_folder(visualize_kwargs['show_dir'])
         if batch_size < 1:
             raise ValueError(f'batch_size counts images and must be at least 1, got {batch_size}.')
-        inputs = list_images(inputs)
+        inputs = list_images(inputs, self.pipeline.reads_in_part)
         names = picture_names(inputs)
         results: list = []
         batches: Any = track(
@@ -252,7 +257,7 @@ class DCNInferencer(BaseInferencer):
         """List names of models, as :func:`mmdcn.list_models` does."""
         return list_models(pattern)
 
-    def _init_pipeline(self, cfg: Config) -> Callable:
+    def _init_pipeline(self, cfg: Config) -> ReadingPipeline:
         dataset = (cfg.get('test_dataloader') or {}).get('dataset', {})
         if 'pipeline' not in dataset:
             raise ValueError(
@@ -266,7 +271,7 @@ class DCNInferencer(BaseInferencer):
                 'channels of its images are unknown.'
             )
         with scope_of(cfg):
-            return reading_pipeline(dataset.pipeline, channels)
+            return ReadingPipeline(dataset.pipeline, channels)
 
     def _predict(self, batch: dict) -> list[DataSample]:
         """Predict images of one size."""
@@ -291,7 +296,7 @@ class DCNInferencer(BaseInferencer):
         return predictions(self.model.head, self._outputs(images), data_samples)
 
     def _result(self, pred: DataSample) -> dict:
-        result = dict(img_path=pred.img_path) if 'img_path' in pred else {}
+        result: dict[str, Any] = dict(img_path=str(pred.img_path)) if 'img_path' in pred else {}
         if 'pred_sequence' in pred:
             result.update(
                 pred_sequence=number_of(pred.pred_sequence),

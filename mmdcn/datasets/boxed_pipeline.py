@@ -50,7 +50,7 @@ class BoxedPipeline(Compose):
 
     def __init__(self, transforms: Sequence[Callable]) -> None:
         super().__init__(transforms)
-        steps = list(_steps(self.transforms))
+        steps = list(steps_of(self.transforms))
         if any('gt_bboxes' in getattr(step, 'algorithm_keys', ()) for step in steps):
             for step in steps:
                 if not _keeps_boxes(step):
@@ -67,14 +67,14 @@ class BoxedPipeline(Compose):
         return packed
 
 
-def _steps(transforms: Iterable) -> Iterator[Any]:
+def steps_of(transforms: Iterable) -> Iterator[Any]:
     """Yield each transform; in place of a wrapper, what it wraps."""
     for step in transforms:
         inner = getattr(step, _INNER.get(type(step).__name__, ''), None)
         if inner is None:
             yield step
         else:
-            yield from _steps(inner if isinstance(inner, list) else [inner])
+            yield from steps_of(inner if isinstance(inner, list) else [inner])
 
 
 def _keeps_boxes(step: Any) -> bool:

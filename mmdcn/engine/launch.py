@@ -86,7 +86,7 @@ def load_config(
     for loader in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         if cfg.get(loader) is not None:
             cfg[loader].setdefault('pin_memory', torch.cuda.is_available())
-            cfg[loader].setdefault('collate_fn', dict(type='default_collate'))
+            cfg[loader].setdefault('collate_fn', dict(type='mmdcn.collate_any_sizes'))
             if cfg[loader].get('num_workers') == 0:
                 cfg[loader].persistent_workers = False  # torch refuses it of no workers
     cfg.launcher = launcher

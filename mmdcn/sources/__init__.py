@@ -5,13 +5,14 @@ What reads TIFF and slides needs the packages of requirements/large.txt and impo
 
 from .array import ArraySource
 from .image_file import ImageFileSource
-from .opening import open_source
+from .opening import SUFFIXES, open_source
 from .slide import SlideSource
 from .source import FileSource, Source
 from .tiff import TiffSource
 from .turned import Turn, Turned
 
 __all__ = [
+    'SUFFIXES',
     'ArraySource',
     'FileSource',
     'ImageFileSource',

@@ -13,6 +13,8 @@ _NUMPY = b'\x93NUMPY'
 _TIFF = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 _PLAIN = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM', b'RIFF')  # what no slide begins with
 _DICOM, _DICOM_AT = b'DICM', 128
+# Formats beside those of PIL, by the ends of their names.
+SUFFIXES = ('.npy', '.bif', '.dcm', '.mrxs', '.ndpi', '.scn', '.svs', '.svslide', '.vms', '.vmu')
 _MIRAX = '.mrxs'  # which begins as a JPEG, its thumbnail
 
 

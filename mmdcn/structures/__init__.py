@@ -5,6 +5,7 @@ from .cells import Cells
 from .feature_map import last_map
 from .glance import ChangedMap, Glance, Measured
 from .ragged import Ragged, join, parts_of, stack
+from .source_view import SourceView, full_size, sources_of
 from .view import PixelView, View, resize_to, shrink, shrunk_size
 from .windows import Windows
 
@@ -15,8 +16,10 @@ __all__ = [
     'Measured',
     'PixelView',
     'Ragged',
+    'SourceView',
     'View',
     'Windows',
+    'full_size',
     'join',
     'last_map',
     'overlap_areas',
@@ -25,5 +28,6 @@ __all__ = [
     'resize_to',
     'shrink',
     'shrunk_size',
+    'sources_of',
     'stack',
 ]

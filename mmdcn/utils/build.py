@@ -90,14 +90,28 @@ def build_loader(
     return Runner.build_dataloader(
         {
             **cfg[f'{subset}_dataloader'],
-            'collate_fn': dict(type='default_collate'),
+            'collate_fn': dict(type='mmdcn.collate_any_sizes'),
             'dataset': dataset if indices is None else Subset(dataset, indices),
         }
     )
 
 
 def first_images(cfg: Config, number: int) -> torch.Tensor:
-    """Return the first images of the test set as the model sees them, (number, C, H, W)."""
+    """Return the first images of the test set as the model sees them, (number, C, H, W).
+
+    Raises:
+        ValueError: They are of several sizes, or read from files in part.
+    """
     dataset = build_dataset(cfg)
-    inputs = torch.stack([dataset[index]['inputs'] for index in range(number)])
-    return build_model(cfg).data_preprocessor(dict(inputs=inputs))['inputs']
+    data = [dataset[index] for index in range(number)]
+    if any(hasattr(each['data_samples'].get('img_path'), 'source') for each in data):
+        raise ValueError(
+            f'{cfg.filename} loads overviews of files, which are not what its model computes on: '
+            'pass the shape of whole images.'
+        )
+    inputs = [each['inputs'] for each in data]
+    if len({image.shape for image in inputs}) > 1:
+        raise ValueError(
+            f'The first {number} test images of {cfg.filename} are of several sizes: pass a shape.'
+        )
+    return build_model(cfg).data_preprocessor(dict(inputs=torch.stack(inputs)))['inputs']

@@ -14,7 +14,8 @@ def cut_patches(path: str | PathLike, boxes: np.ndarray) -> list[Image.Image]:
     """Cut patches out of an image file at its full resolution.
 
     Args:
-        path: A file that Pillow reads. Its EXIF orientation is applied.
+        path: A file that Pillow reads, whose EXIF orientation is applied; or the ``img_path`` of a
+            sample that ``LoadOverview`` has loaded, of whose file the patches alone are read.
         boxes: (k, 4), (x1, y1, x2, y2) in pixels, which are rounded to whole ones.
 
     Returns:
@@ -24,10 +25,29 @@ def cut_patches(path: str | PathLike, boxes: np.ndarray) -> list[Image.Image]:
     Raises:
         ValueError: The file cannot be read.
     """
-    image = _read(path)
     corners = np.rint(boxes).astype(int)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)  # an enlarged image's patch
+    source = getattr(path, 'source', None)
+    if source is not None:
+        if source.channels not in (1, 3):
+            raise ValueError(
+                f'The patches of {path} have {source.channels} channels, and a PNG holds 1 or 3.'
+            )
+        return [
+            _from_pixels(source.window(top, left, bottom - top, right - left))
+            for left, top, right, bottom in corners.tolist()
+        ]
+    image = _read(path)
     return [image.crop(tuple(box)) for box in corners.tolist()]
+
+
+def _from_pixels(pixels: np.ndarray) -> Image.Image:
+    """Convert pixels (h, w, C), grey or in the order blue, green, red."""
+    if pixels.shape[2] == 1:
+        return Image.fromarray(pixels[..., 0])
+    if pixels.dtype != np.uint8:
+        pixels = (pixels >> 8).astype(np.uint8)  # Pillow has no colours of 16 bits
+    return Image.fromarray(np.ascontiguousarray(pixels[..., ::-1]))
 
 
 def _read(path: str | PathLike) -> Image.Image:

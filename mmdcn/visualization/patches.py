@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 
 from mmdcn.models.contracts import Grid
 from mmdcn.models.heads.sequence_head import number_of
+from mmdcn.structures import full_size
 
 from .pictures import drawable
 
@@ -47,7 +48,8 @@ def draw_patches(
     """Draw one panel per image: saliency as heat, patches as boxes, prediction and truth.
 
     Args:
-        images: N images (1 or 3, H, W), not normalised, of any range and any sizes.
+        images: N images (1 or 3, H, W), not normalised, of any range and any sizes; or their
+            overviews, if ``LoadOverview`` has loaded them.
         samples: N predictions. A prediction without saliency and patches, from another model than
             a ``DCNClassifier``, is drawn as image and title only.
         patch_grid: The grid of the DCN, which tells where a cell of the saliency map lies in the
@@ -73,7 +75,9 @@ def draw_patches(
     for panel in panels:
         panel.set_axis_off()
     for panel, image, sample, title in zip(panels, images, samples, titles, strict=False):
-        _draw_panel(panel, image.float().cpu().numpy(), sample, patch_grid)
+        _draw_panel(
+            panel, image.float().cpu().numpy(), full_size(sample, image), sample, patch_grid
+        )
         text, font = drawable(title.text)
         colour = {None: 'black', True: RIGHT, False: WRONG}[title.right]
         panel.set_title(text, fontproperties=font, fontsize=9, color=colour)
@@ -81,9 +85,13 @@ def draw_patches(
 
 
 def _draw_panel(
-    panel: Axes, image: np.ndarray, sample: DataSample, patch_grid: Grid | None
+    panel: Axes,
+    image: np.ndarray,
+    size: tuple[int, int],
+    sample: DataSample,
+    patch_grid: Grid | None,
 ) -> None:
-    height, width = image.shape[-2:]
+    height, width = size
     grey = image.mean(axis=0)
     panel.imshow(grey, cmap='gray', extent=(0, width, height, 0))
     if 'saliency' in sample and patch_grid is not None:

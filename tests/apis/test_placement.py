@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mmdcn.apis.images import reading_pipeline
+from mmdcn.apis.images import ReadingPipeline
 
 PACK = dict(type='PackInputs')
 
 
 def through(steps: list, image: np.ndarray) -> dict:
-    return reading_pipeline([*steps, PACK], channels=1 if image.ndim == 2 else 3)(image)
+    return ReadingPipeline([*steps, PACK], channels=1 if image.ndim == 2 else 3)(image)
 
 
 def white(image: np.ndarray) -> list:

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 'dataset': dataset,
                 'num_workers': workers,
                 'persistent_workers': workers > 0,
-                'collate_fn': dict(type='default_collate'),
+                'collate_fn': dict(type='mmdcn.collate_any_sizes'),
             }
         )
         makers[f'loader, {workers} worker{"s" * (workers != 1)}'] = partial(exhaust, loader)

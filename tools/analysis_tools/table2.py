@@ -131,7 +131,7 @@ def error_of(row: Row, checkpoint: Path | None, newest: float, options: dict) ->
     done = result.is_file() and result.stat().st_mtime >= newest
     if not done or json.loads(result.read_text()).get('settings') != settings:
         cfg.work_dir = str(RESULTS / name)
-        cfg.test_dataloader.collate_fn = dict(type='default_collate')
+        cfg.test_dataloader.collate_fn = dict(type='mmdcn.collate_any_sizes')
         metrics = build_test_runner(cfg, checkpoint and str(checkpoint), tta=row.scales > 1).test()
         write_json(result, dict(metrics, settings=settings))
     return 100 - json.loads(result.read_text())['accuracy/sequence']

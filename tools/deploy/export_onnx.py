@@ -18,7 +18,7 @@ from torch import nn
 
 from mmdcn.apis import get_model
 from mmdcn.engine.launch import check_weights
-from mmdcn.utils.build import build_dataset, read_config
+from mmdcn.utils.build import first_images, read_config
 from mmdcn.utils.files import replacing
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def first_shape(cfg: Config) -> tuple[int, int, int]:
     try:
-        return tuple(build_dataset(cfg)[0]['inputs'].shape)
+        return tuple(first_images(cfg, 1).shape[1:])
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f'{cfg.filename} has no test image to take a shape from '

@@ -20,7 +20,8 @@ class CompileHook(Hook):
     with it. Validation, weights and their names are those of a model that is not compiled.
 
     Raises:
-        ValueError: Training is on a CPU, and the C++ compiler that torch calls there is missing.
+        ValueError: Training is on a CPU, and the C++ compiler that torch calls there is missing; or
+            the model reads its patches from files.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,12 @@ class CompileHook(Hook):
         model: Any = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if 'loss' in vars(model):
             return
+        samples = data_batch['data_samples'] if data_batch else []
+        if any(hasattr(sample.get('img_path'), 'source') for sample in samples):
+            raise ValueError(
+                'torch.compile cannot follow a DCN that reads its patches from files: train '
+                'without compiling.'
+            )
         # A method, not a function: a copy of the model, as EMA makes one, gets it bound to itself.
         model.loss = MethodType(torch.compile(type(model).loss), model)
         runner.logger.info('The next batch compiles the loss, which takes up to minutes.')

@@ -21,11 +21,13 @@ from mmdcn.structures import (
     Measured,
     PixelView,
     Ragged,
+    SourceView,
     View,
     Windows,
     join,
     last_map,
     parts_of,
+    sources_of,
 )
 
 LOSSES = dict(hint=dict(type='mmdcn.HintLoss'), patch_hit=dict(type='mmdcn.PatchHitRate'))
@@ -167,8 +169,13 @@ class DCNClassifier(BaseClassifier):
     def look(self, inputs: torch.Tensor, data_samples: list[DataSample] | None = None) -> View:
         """Return the view that gives pixels to the towers, normalised if they are not yet.
 
+        Args:
+            inputs: The images; or their overviews, if ``LoadOverview`` has loaded them.
+            data_samples: Their samples, whose ``img_path`` knows how to read the files then.
+
         Raises:
-            ValueError: The towers take images with another number of channels.
+            ValueError: The towers take images with another number of channels, or overviews do not
+                fit this model.
         """
         for part in parts_of(inputs):
             if self.channels not in (None, part.size(1)):
@@ -177,9 +184,24 @@ class DCNClassifier(BaseClassifier):
                     f'{part.size(1)}: change how the pipeline loads them, or the '
                     'in_channels of both towers.'
                 )
-        normalize = getattr(self.data_preprocessor, 'normalize', lambda pixels: pixels)
-        # In a model of half precision, pixels have been normalised in float32.
-        return PixelView(inputs, lambda pixels: self._as_weights(normalize(pixels)))
+        normalize = getattr(self.data_preprocessor, 'normalize', None)
+        sources = sources_of(data_samples, self.coarse_scale)
+        if sources is not None and normalize is None:
+            raise ValueError(
+                'A DCN that reads its patches from files normalises them itself: set the type of '
+                "the data_preprocessor to 'mmdcn.LateNormalization'."
+            )
+        if sources is not None and torch.compiler.is_compiling():
+            raise ValueError(
+                'torch.compile cannot follow a DCN that reads its patches from files: leave it '
+                'out, or compile the towers alone.'
+            )
+
+        def ready(pixels: torch.Tensor) -> torch.Tensor:
+            # In a model of half precision, pixels have been normalised in float32.
+            return self._as_weights(pixels if normalize is None else normalize(pixels))
+
+        return PixelView(inputs, ready) if sources is None else SourceView(inputs, sources, ready)
 
     def _as_weights(self, pixels: torch.Tensor) -> torch.Tensor:
         weight = next(self.coarse.parameters(), pixels)

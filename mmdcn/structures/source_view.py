@@ -1,0 +1,132 @@
+"""The view of images that are read from files in part."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from mmpretrain.structures import DataSample
+
+from .ragged import Ragged, join, parts_of
+from .view import shrunk_size
+from .windows import Windows
+
+MOST_THREADS = 16
+
+
+class SourceView:
+    """Images in files: their overviews have been loaded, windows are read when they are cut.
+
+    Args:
+        overviews: (N, C, ⌊H·scale⌋, ⌊W·scale⌋); :class:`Ragged` if they differ in size.
+        sources: The source of each image; see :class:`mmdcn.sources.Source`.
+        normalize: Prepares pixels for a tower, (M, C, h, w) -> (M, C, h, w).
+    """
+
+    def __init__(
+        self,
+        overviews: torch.Tensor | Ragged,
+        sources: Sequence[Any],
+        normalize: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        self.overviews = overviews
+        self.sources = sources
+        self._ready = normalize
+
+    def overview(self, scale: float) -> torch.Tensor | Ragged:
+        """Return the overviews.
+
+        Raises:
+            ValueError: An overview is not that of its file at this scale.
+        """
+        for overview, source in zip(self.overviews, self.sources, strict=True):
+            found, expected = tuple(overview.shape[1:]), shrunk_size(source.size, scale)
+            if found != expected:
+                raise ValueError(
+                    f'The overview of {source.path} has {_times(found)} pixels, but the file has '
+                    f'{_times(source.size)}, at a scale of {scale} {_times(expected)}: leave out '
+                    'transforms that resize, crop or pad after LoadOverview.'
+                )
+            if overview.size(0) != source.channels:
+                raise ValueError(
+                    f'The overview of {source.path} has {overview.size(0)} channels and the file '
+                    f'{source.channels}: leave out transforms that change the channels.'
+                )
+        return join([self._ready(part) for part in parts_of(self.overviews)])
+
+    def cut(self, windows: Windows) -> torch.Tensor:
+        """Read the pixels of P windows from the files, (P, C, h, w), with zeros outside of images.
+
+        This waits for the device once. Several threads read at once.
+
+        Raises:
+            FileNotFoundError: A file is gone.
+            ValueError: A file has changed since its overview was read, or cannot be decoded.
+        """
+        places = torch.cat((windows.image.unsqueeze(1), windows.corners), dim=1).tolist()
+        height, width = windows.size
+
+        def read(place: Sequence[int]) -> np.ndarray:
+            image, top, left = place
+            return self.sources[image].window(top, left, height, width)
+
+        threads = min(MOST_THREADS, os.cpu_count() or 1, len(places))
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                found = list(pool.map(read, places))
+        else:
+            found = [read(place) for place in places]
+        if not found:
+            channels, device = parts_of(self.overviews)[0].size(1), windows.corners.device
+            return torch.zeros(0, channels, height, width, device=device)
+        pixels = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+        if windows.corners.is_cuda:
+            pixels = pixels.pin_memory().to(windows.corners.device, non_blocking=True)
+        return self._ready(pixels)
+
+
+def sources_of(data_samples: Sequence[DataSample] | None, scale: float) -> list[Any] | None:
+    """Return the sources that ``LoadOverview`` has put into data samples, or None without any.
+
+    Args:
+        data_samples: The samples of a batch.
+        scale: The scale at which the coarse tower sees images.
+
+    Raises:
+        ValueError: Only some of the samples have sources, or their overviews are of another scale.
+    """
+    paths = [sample.get('img_path') for sample in data_samples or []]
+    lacking = [not hasattr(path, 'source') for path in paths]
+    if all(lacking):
+        return None
+    if any(lacking):
+        raise ValueError(
+            'A batch mixes images that LoadOverview has loaded with others: load all in one way.'
+        )
+    for path in paths:
+        if path.scale != scale:
+            raise ValueError(
+                f'LoadOverview(scale={path.scale}) and DCNClassifier(coarse_scale={scale}) must be '
+                'equal: set both to one scale.'
+            )
+    return [
+        path.flipped(sample.flip_direction) if sample.get('flip') else path.source
+        for path, sample in zip(paths, data_samples or [], strict=True)
+    ]
+
+
+def full_size(sample: DataSample, image: torch.Tensor) -> tuple[int, int]:
+    """Return height and width of the image in which a sample's boxes are, in pixels.
+
+    Args:
+        sample: The data sample.
+        image: What the network got of it, (C, H, W): the image or its overview.
+    """
+    source = getattr(sample.get('img_path'), 'source', None)
+    return tuple(image.shape[-2:]) if source is None else source.size  # type: ignore[return-value]
+
+
+def _times(size: Sequence[int]) -> str:
+    return '×'.join(map(str, size))
