@@ -1,6 +1,6 @@
 """Megapixel MNIST: five digits on a large canvas."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,8 +14,15 @@ NUM_PATTERNS = 50
 STEEPEST = np.pi / 2.5  # largest angle of a line
 MIRRORED = 0.44  # share of second lines that are mirrored
 DIMMEST = 0.8  # lowest brightness of a line's pixel, as a share of white
-MARGIN = 28  # pixels between any border and the top left corner of a piece of noise
 IMAGES = {'train': 5000, 'val': 1000, 'trainval': 5000, 'test': 1000}
+
+
+class Piece(NamedTuple):
+    """A digit or a piece of noise, and where its top left corner lies on the canvas."""
+
+    pixels: np.ndarray  # (28, 28) uint8
+    top: int
+    left: int
 
 
 @DATASETS.register_module()
@@ -100,22 +107,53 @@ class MegapixelMNIST(MNISTCanvas):
         )
         return [dict(sample=sample, gt_label=label) for sample, label in enumerate(drawn.tolist())]
 
-    def _render(self, info: dict) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-        rng = self._generator(info['sample'])
-        digits = self._draw_digits(rng, info['gt_label'])
-        places = self._draw_places(rng)
-        noise = rng.integers(
-            (0, MARGIN, MARGIN),
-            (NUM_PATTERNS, *[self.canvas_size - MARGIN] * 2),
-            size=(self.num_noise, 3),
-        ).tolist()
+    def draw(
+        self,
+        rng: np.random.Generator,
+        label: int,
+        *,
+        canvas: tuple[int, int],
+        num_noise: int,
+        size: int = DIGIT_SIZE,
+    ) -> tuple[list[Piece], list[Piece]]:
+        """Draw what lies on a canvas.
 
+        Args:
+            rng: Source of everything random.
+            label: The majority's.
+            canvas: Height and width of the canvas, in pixels.
+            num_noise: Pieces of noise.
+            size: Height and width that a piece takes on the canvas, in pixels. Whoever pastes it
+                enlarges its 28×28 pixels to that.
+
+        Returns:
+            tuple: The pieces of noise, and the five digits, those of the label first.
+        """
+        digits = self._draw_digits(rng, label)
+        places = _draw_places(rng, canvas, size)
+        height, width = canvas
+        noise = rng.integers(
+            (0, size, size), (NUM_PATTERNS, height - size, width - size), size=(num_noise, 3)
+        ).tolist()
+        return (
+            [Piece(self._patterns[pattern], top, left) for pattern, top, left in noise],
+            [
+                Piece(self._digits[digit], top, left)
+                for digit, (top, left) in zip(digits, places, strict=True)
+            ],
+        )
+
+    def _render(self, info: dict) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+        noise, digits = self.draw(
+            self._generator(info['sample']),
+            info['gt_label'],
+            canvas=(self.canvas_size, self.canvas_size),
+            num_noise=self.num_noise,
+        )
         canvas = np.zeros((self.canvas_size, self.canvas_size), np.uint8)
-        pieces = [(self._patterns[pattern], place) for pattern, *place in noise]
-        pieces += zip(self._digits[digits], places, strict=True)
-        for piece, (top, left) in pieces:
-            canvas[top : top + DIGIT_SIZE, left : left + DIGIT_SIZE] = piece
-        return canvas, [box_at(top, left) for top, left in places]
+        for pixels, top, left in (*noise, *digits):
+            canvas[top : top + DIGIT_SIZE, left : left + DIGIT_SIZE] = pixels
+        return canvas, [box_at(top, left) for _, top, left in digits]
 
     def _draw_digits(self, rng: np.random.Generator, label: int) -> np.ndarray:
         """Draw three digits of the label and two others, as places in the split."""
@@ -125,14 +163,18 @@ class MegapixelMNIST(MNISTCanvas):
         others[others >= start] += end - start
         return self._by_label[np.concatenate((same, others))]
 
-    def _draw_places(self, rng: np.random.Generator) -> list[tuple[int, int]]:
-        """Draw the digits' (top, left), and draw each again until it overlaps no earlier digit."""
-        places: list[tuple[int, int]] = []
-        while len(places) < NUM_DIGITS:
-            top, left = rng.integers(self.canvas_size - DIGIT_SIZE + 1, size=2).tolist()
-            if all(max(abs(top - y), abs(left - x)) >= DIGIT_SIZE for y, x in places):
-                places.append((top, left))
-        return places
+
+def _draw_places(
+    rng: np.random.Generator, canvas: tuple[int, int], size: int
+) -> list[tuple[int, int]]:
+    """Draw the digits' (top, left), and draw each again until it overlaps no earlier digit."""
+    height, width = canvas
+    places: list[tuple[int, int]] = []
+    while len(places) < NUM_DIGITS:
+        top, left = rng.integers((height - size + 1, width - size + 1)).tolist()
+        if all(max(abs(top - y), abs(left - x)) >= size for y, x in places):
+            places.append((top, left))
+    return places
 
 
 def crossed_lines(rng: np.random.Generator, number: int) -> np.ndarray:

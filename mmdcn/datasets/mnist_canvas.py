@@ -162,9 +162,9 @@ class MNISTCanvas(BaseDataset):
         ]
 
 
-def box_at(top: int, left: int) -> tuple[int, int, int, int]:
-    """Return the (x1, y1, x2, y2) of a digit's 28×28 window."""
-    return left, top, left + DIGIT_SIZE, top + DIGIT_SIZE
+def box_at(top: int, left: int, size: int = DIGIT_SIZE) -> tuple[int, int, int, int]:
+    """Return the (x1, y1, x2, y2) of a digit's window."""
+    return left, top, left + size, top + size
 
 
 def _read_idx(path: str, shape: tuple[int, ...]) -> np.ndarray:

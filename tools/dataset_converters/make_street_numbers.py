@@ -12,21 +12,17 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import cv2
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.command_line import at_least, errors_as_messages
+from tools.dataset_converters.many_files import make_many, say
 from tools.dataset_converters.street_numbers import (
     SUBSETS,
     DigitBox,
@@ -36,12 +32,8 @@ from tools.dataset_converters.street_numbers import (
 
 SETTINGS = 'settings.json'
 RENDERER = 2  # increase it with each change to the pictures, so that old and new ones do not mix
-CHUNK = 16  # images that a worker makes at a time
+CHUNK = 16  # images that a process makes at a time
 COUNTS = {'train': 20000, 'extra': 20000, 'test': 5000}
-
-# Messages are neither wrapped nor searched for markup, which a path could contain.
-console = Console(stderr=True, soft_wrap=True)
-say = partial(console.print, markup=False, highlight=False)
 
 
 @errors_as_messages()
@@ -144,71 +136,20 @@ def make_subset(folder: Path, settings: dict, workers: int) -> None:
 
 def make_images(folder: Path, settings: dict, workers: int) -> list[list[DigitBox]]:
     """Write the images of a subset and return the digits of each."""
-    count = settings['images']
-    starts = range(0, count, CHUNK)
-    make = partial(make_chunk, folder, settings)
-    if workers == 1:
-        return joined(progress(map(make, starts), settings['subset'], count))
-    with interrupts_held() as interrupts:
-        pool = ProcessPoolExecutor(min(workers, len(starts)), initializer=start_worker)
-        try:
-            chunks = pool.map(make, starts)  # starts the processes before the progress bar's thread
-            return joined(progress(chunks, settings['subset'], count), interrupts)
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def joined(
-    chunks: Iterable[list[list[DigitBox]]], interrupts: Sequence[int] = ()
-) -> list[list[DigitBox]]:
-    boxes = []
-    for chunk in chunks:
-        boxes += chunk
-        if interrupts:
-            raise KeyboardInterrupt
-    return boxes
-
-
-def progress(
-    chunks: Iterable[list[list[DigitBox]]], name: str, count: int
-) -> Iterator[list[list[DigitBox]]]:
-    columns = (
-        TextColumn('{task.description}'),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+    return make_many(
+        partial(make_image, folder, settings),
+        settings['images'],
+        name=settings['subset'],
+        workers=workers,
+        chunk=CHUNK,
     )
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(name, total=count)
-        for chunk in chunks:
-            bar.advance(task, len(chunk))
-            yield chunk
 
 
-@contextmanager
-def interrupts_held() -> Iterator[list[int]]:
-    """Collect interrupts, because one inside of a lock of the pool or the bar could hang both."""
-    interrupts: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: interrupts.append(number))
-    try:
-        yield interrupts
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def start_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the workers
-    cv2.setNumThreads(1)
-
-
-def make_chunk(folder: Path, settings: dict, start: int) -> list[list[DigitBox]]:
-    boxes = []
-    for index in range(start, min(start + CHUNK, settings['images'])):
-        image, digits = make_street_number(settings['seed'], settings['subset'], index)
-        _, png = cv2.imencode('.png', image[..., ::-1])
-        (folder / f'{index + 1}.png').write_bytes(png.tobytes())
-        boxes.append(digits)
-    return boxes
+def make_image(folder: Path, settings: dict, index: int) -> list[DigitBox]:
+    image, digits = make_street_number(settings['seed'], settings['subset'], index)
+    _, png = cv2.imencode('.png', image[..., ::-1])
+    (folder / f'{index + 1}.png').write_bytes(png.tobytes())
+    return digits
 
 
 if __name__ == '__main__':
