@@ -258,7 +258,9 @@ def is_complete(path: Path, canvas: tuple[int, int]) -> bool:
 
 def ends(page: tifffile.TiffPage) -> Iterator[int]:
     """Return where each of a page's tiles ends in the file."""
-    return (start + length for start, length in zip(page.dataoffsets, page.databytecounts))
+    return (
+        start + length for start, length in zip(page.dataoffsets, page.databytecounts, strict=True)
+    )
 
 
 if __name__ == '__main__':
