@@ -35,6 +35,13 @@ def test_a_patch_becomes_one_vector_and_an_image_a_map_at_stride_8():
     torch.testing.assert_close(features[:, :, 1:2, 3:4], tower(image[:, :, 8:72, 24:88])[0])
 
 
+def test_a_patch_enlarged_four_times_becomes_one_vector_too():
+    tower = MegapixelMNISTFine(enlarged=4).eval()
+    assert tower(torch.rand(2, 1, 256, 256))[0].shape == (2, 64, 1, 1)
+    with pytest.raises(ValueError, match='MegapixelMNISTFine needs an input of at least 244×244'):
+        tower(torch.rand(1, 1, 240, 256))
+
+
 def test_a_patch_too_small_is_named():
     with pytest.raises(ValueError, match='MegapixelMNISTFine needs an input of at least 61×61'):
         MegapixelMNISTFine()(torch.rand(1, 1, 60, 60))
@@ -48,3 +55,15 @@ def test_wherever_a_digit_lies_a_patch_holds_it_whole(dcn, size):
     starts, ends = boxes[:, 1], boxes[:, 3]
     for top in range(size - 28 + 1):
         assert ((starts <= top) & (ends >= top + 28)).any(), top
+
+
+def test_wherever_an_enlarged_digit_lies_a_patch_holds_it_whole():
+    """112 pixels of an image that the coarse tower sees at 1/32."""
+    path = ROOT / 'configs' / '_base_' / 'models' / 'large_images_dcn.py'
+    dcn = MODELS.build(Config.fromfile(path).model)
+    size = 2000
+    cells = dcn.coarse(torch.rand(1, 1, size // 32, 8))[0].size(2)
+    boxes = dcn.grid.all((cells, 1)).boxes()
+    starts, ends = boxes[:, 1], boxes[:, 3]
+    for top in range(size - 112 + 1):
+        assert ((starts <= top) & (ends >= top + 112)).any(), top

@@ -50,11 +50,13 @@ class MegapixelMNISTFine(BaseModule):
     """An expensive tower that sees patches at full resolution.
 
     Convolutions 5×5/2 × 16, 3×3/2 × 32, 3×3 × 64, 2×2 max pooling, 3×3 × 64 and 4×4 × 64, without
-    padding, each with batch norm and ReLU. A 64×64 patch becomes one vector. A whole image
-    becomes a map at stride 8.
+    padding, each with batch norm and ReLU. A 64×64 patch becomes one vector, and so does one of 64
+    times ``enlarged``. A whole image becomes a map at stride 8, times ``enlarged``.
 
     Args:
         in_channels: Channels of the image.
+        enlarged: How many times as large as MNIST's the digits are. Above 1, a convolution of this
+            size and stride × 4 comes first, so that the others see MNIST's scale.
         norm_cfg: Normalisation after each convolution.
         init_cfg: MMEngine's initialisation, e.g. ``dict(type='Pretrained', ...)``.
     """
@@ -65,11 +67,17 @@ class MegapixelMNISTFine(BaseModule):
         self,
         *,
         in_channels: int = 1,
+        enlarged: int = 1,
         norm_cfg: dict = dict(type='BN'),
         init_cfg: dict | None = None,
     ):
         super().__init__(init_cfg=init_cfg)
+        stem: list[nn.Module] = []
+        if enlarged > 1:
+            stem = [ConvModule(in_channels, 4, enlarged, stride=enlarged, norm_cfg=norm_cfg)]
+            in_channels = 4
         self.layers = nn.Sequential(
+            *stem,
             ConvModule(in_channels, 16, 5, stride=2, norm_cfg=norm_cfg),
             ConvModule(16, 32, 3, stride=2, norm_cfg=norm_cfg),
             ConvModule(32, 64, 3, norm_cfg=norm_cfg),
@@ -80,10 +88,10 @@ class MegapixelMNISTFine(BaseModule):
         self.geometry = receptive_field(self.layers)
 
     def forward(self, patches: torch.Tensor) -> tuple[torch.Tensor]:
-        """Return one map in a tuple: (M, C, ph, pw) -> (M, 64, h, w); 64×64 gives 1×1.
+        """Return one map in a tuple: (M, C, ph, pw) -> (M, 64, h, w).
 
         Raises:
-            ValueError: The patch is smaller than 61×61.
+            ValueError: The patch is smaller than ``enlarged`` times 61×61.
         """
         self.geometry.check_covers(patches, self)
         return (self.layers(patches),)
