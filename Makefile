@@ -8,13 +8,17 @@ MODELS := $(foreach model,coarse fine,configs/dcn/$(model)_1xb128-60e_cluttered-
 STREET := data/street-numbers
 STREET_TOWERS := $(foreach tower,coarse-w25_1xb32-10e fine-w25_1xb32-5e,work_dirs/$(tower)_street-numbers/.trained)
 
+LARGE := data/large-images
+LARGE_CONFIG := configs/dcn/dcn-k10_1xb16-20e_large-images.py
+LARGE_RUN := work_dirs/$(basename $(notdir $(LARGE_CONFIG)))
+
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning costs a multiple.
 PY_BUSY := OMP_WAIT_POLICY=PASSIVE $(PY)
 REQUIREMENTS := $(wildcard requirements/*.txt)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup data quickstart street-numbers lint check test docs matrix demo demo-test clean
+.PHONY: help setup data quickstart street-numbers large-images lint check test docs matrix demo demo-test clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +55,20 @@ work_dirs/%_street-numbers/.trained: | street-number-images
 .PHONY: street-number-images
 street-number-images: setup
 	$(PY) tools/dataset_converters/make_street_numbers.py --out $(STREET) --train 20000 --extra 10000 --test 1000
+
+large-images: $(LARGE_RUN)/metrics.json  ## write TIFFs of up to 64 megapixels, train a DCN from them, print its error
+	@$(PY) -c 'import json; print("test error: %.1f %%" % (100 - json.load(open("$<"))["accuracy/top1"]))'
+
+$(LARGE_RUN)/metrics.json: $(LARGE_RUN)/.trained
+	LARGE_IMAGES_ROOT=$(LARGE) $(PY_BUSY) tools/test.py $(LARGE_CONFIG) $(LARGE_RUN)/epoch_20.pth --work-dir $(LARGE_RUN)/test --out $@ --out-item metrics
+
+$(LARGE_RUN)/.trained: | large-image-files
+	LARGE_IMAGES_ROOT=$(LARGE) $(PY_BUSY) tools/train.py $(LARGE_CONFIG) --work-dir $(LARGE_RUN) --resume
+	touch $@
+
+.PHONY: large-image-files
+large-image-files: data
+	$(PY) tools/dataset_converters/make_large_images.py --out $(LARGE) --data-root $(MNIST)
 
 # A process a CPU, each with one thread: small operators gain nothing from more. A file's tests
 # stay in one process, which makes what they share once.

@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 _utils.MP_STATUS_CHECK_INTERVAL = 0.1
 # Each dataset looks for garbage in all that the process holds: a quarter of a second here.
 base_dataset.gc = SimpleNamespace(collect=lambda: 0)
-os.environ.pop('SVHN_ROOT', None)  # configs read it; tests have images of their own
+for root in ('SVHN_ROOT', 'LARGE_IMAGES_ROOT'):
+    os.environ.pop(root, None)  # configs read it; tests have images of their own
 
 # What trains, exports, compiles, builds or starts programs; `make check` leaves it out.
 INTEGRATION = (

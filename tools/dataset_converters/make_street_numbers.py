@@ -142,6 +142,7 @@ def make_images(folder: Path, settings: dict, workers: int) -> list[list[DigitBo
         name=settings['subset'],
         workers=workers,
         chunk=CHUNK,
+        start=partial(cv2.setNumThreads, 1),
     )
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
-import cv2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -19,7 +18,13 @@ say = partial(console.print, markup=False, highlight=False)
 
 
 def make_many(
-    make: Callable[[int], Made], count: int, *, name: str, workers: int, chunk: int = 1
+    make: Callable[[int], Made],
+    count: int,
+    *,
+    name: str,
+    workers: int,
+    chunk: int = 1,
+    start: Callable[[], object] | None = None,
 ) -> list[Made]:
     """Call ``make(0)`` to ``make(count - 1)`` and return the results in this order.
 
@@ -29,11 +34,14 @@ def make_many(
         name: What the progress bar calls them.
         workers: Number of processes.
         chunk: Files that a process makes at a time.
+        start: Prepares each process, if there are several.
     """
     if workers == 1:
         return list(_progress(map(make, range(count)), name, count))
     with _interrupts_held() as interrupts:
-        pool = ProcessPoolExecutor(min(workers, -(-count // chunk)), initializer=_start_worker)
+        pool = ProcessPoolExecutor(
+            min(workers, -(-count // chunk)), initializer=_start_worker, initargs=(start,)
+        )
         try:
             # The processes start before the progress bar's thread.
             results = pool.map(make, range(count), chunksize=chunk)
@@ -72,6 +80,7 @@ def _interrupts_held() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, before)
 
 
-def _start_worker() -> None:
+def _start_worker(start: Callable[[], object] | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends the workers
-    cv2.setNumThreads(1)
+    if start is not None:
+        start()
