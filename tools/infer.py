@@ -89,16 +89,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 @errors_as_messages()
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse_args(argv)
+    given = args.images[0] if len(args.images) == 1 else args.images
+    check_outputs(args, picture_names(list_images(given, in_part=True)))
     with redirect_stdout(sys.stderr):  # MMEngine's log
         inferencer = DCNInferencer(
             args.model, args.checkpoint or True, args.device, backend=args.backend
         )
-        images = list_images(
-            args.images[0] if len(args.images) == 1 else args.images,
-            inferencer.pipeline.reads_in_part,
-        )
+        images = list_images(given, inferencer.reads_in_part)
         names = picture_names(images)
-        check_outputs(args, names)
         results = Results(args.out)
         batches = track(
             range(0, len(images), args.batch_size),

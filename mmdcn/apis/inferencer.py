@@ -57,6 +57,9 @@ class DCNInferencer(BaseInferencer):
             answers. The first batch of each shape waits until the model is prepared for it.
         **kwargs: Settings of the model's config to change, such as ``selector=dict(k=12)``.
 
+    Attributes:
+        reads_in_part: Whether the test pipeline loads overviews, and patches are read from files.
+
     Raises:
         FileNotFoundError: A file is not there.
         ModuleNotFoundError: A package that the backend needs is not installed.
@@ -104,7 +107,8 @@ class DCNInferencer(BaseInferencer):
         super().__init__(model, pretrained=None)
         self.classes = classes or getattr(model, '_dataset_meta', {}).get('classes')
         self._cost = InferenceCost(model)
-        if backend != 'eager' and self.pipeline.reads_in_part:
+        self.reads_in_part = self.pipeline.reads_in_part
+        if backend != 'eager' and self.reads_in_part:
             raise ValueError(
                 f'backend={backend!r} takes whole images, but the test pipeline loads overviews, '
                 'and patches are read from the files: leave the backend out, or load whole images.'
@@ -163,7 +167,7 @@ class DCNInferencer(BaseInferencer):
             _make_folder(visualize_kwargs['show_dir'])
         if batch_size < 1:
             raise ValueError(f'batch_size counts images and must be at least 1, got {batch_size}.')
-        inputs = list_images(inputs, self.pipeline.reads_in_part)
+        inputs = list_images(inputs, self.reads_in_part)
         names = picture_names(inputs)
         results: list = []
         batches: Any = track(
