@@ -1,15 +1,13 @@
 """Images in files that can only be decoded as a whole, such as JPEG and PNG."""
 
 import logging
-import os
-import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from mmengine.logging import print_log
 from PIL import Image
 
-from .cache import Stamp
 from .pyramid import Level
 from .source import FileSource, Reader, Refused
 from .tiff import CONVERSION
@@ -35,25 +33,32 @@ _said = False
 class ImageFileSource(FileSource):
     """Reads JPEG, PNG and what else PIL opens.
 
-    The overview of a JPEG is decoded at a smaller scale. Windows need the whole image decoded; the
-    image decoded last in this process is kept, and no other. Colours become BGR. Grey stays one
-    channel of 8 or 16 bits. The EXIF orientation is applied.
+    The overview of a JPEG is decoded at a smaller scale. Windows need the whole image decoded, once
+    for all windows that are read at once. Colours become BGR. Grey stays one channel of 8 or 16
+    bits. The EXIF orientation is applied.
     """
+
+    decodes_whole = True
 
     def open(self) -> Reader:
         """Open the file and check that it can be read."""
-        return _ImageFileReader(self.path, self._stamp)
+        return _ImageFileReader(self.path)
 
-    def window(self, top: int, left: int, height: int, width: int) -> np.ndarray:
-        """Return the pixels of a window, as ``FileSource`` does, from the whole image decoded."""
+    def windows(
+        self, corners: Sequence[tuple[int, int]], height: int, width: int
+    ) -> list[np.ndarray]:
+        """Return the pixels of several windows, from the whole image, decoded once."""
         _say_what_windows_cost(self.path)
-        return super().window(top, left, height, width)
+        return super().windows(corners, height, width)
+
+    def _reader(self) -> Reader:
+        reader: Any = super()._reader()
+        return _DecodedOnce(reader)
 
 
 class _ImageFileReader:
-    def __init__(self, path: str, stamp: Stamp) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._key = (path, stamp)
         try:
             with Image.open(path) as image:
                 self._check(image)
@@ -85,19 +90,11 @@ class _ImageFileReader:
         self.dtype = np.dtype(np.uint16 if deep else np.uint8)
 
     def read(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:
-        pixels = self._decode(self._reductions[level]) if level else self._whole()
-        return pixels[top : top + height, left : left + width]
+        return self.decode(level)[top : top + height, left : left + width]
 
-    def _whole(self) -> np.ndarray:
-        with _last.lock:
-            if _last.key != self._key:
-                _last.key, _last.pixels = None, None  # never two images at a time
-                _last.pixels = self._decode(1)
-                _last.key = self._key
-            return _last.pixels
-
-    def _decode(self, reduction: int) -> np.ndarray:
-        """Return the image, (h, w, C), at this fraction of its height and width."""
+    def decode(self, level: int) -> np.ndarray:
+        """Return all pixels of a level, (h, w, C)."""
+        reduction = self._reductions[level]
         try:
             with open(self._path, 'rb') as file, Image.open(file) as image:
                 self._check(image)
@@ -143,18 +140,19 @@ class _ImageFileReader:
         )
 
 
-class _Last:
-    """The image that this process decoded last."""
+class _DecodedOnce:
+    """A reader for one call, in which each level is decoded once."""
 
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.key: Any = None
-        self.pixels: Any = None
+    def __init__(self, reader: _ImageFileReader) -> None:
+        self.levels, self.channels, self.dtype = reader.levels, reader.channels, reader.dtype
+        self._reader = reader
+        self._level: int | None = None
+        self._pixels: Any = None
 
-
-_last = _Last()
-# A lock that another thread holds would stay locked in a forked process.
-os.register_at_fork(after_in_child=_last.__init__)  # type: ignore[misc]
+    def read(self, level: int, top: int, left: int, height: int, width: int) -> np.ndarray:
+        if level != self._level:
+            self._level, self._pixels = level, self._reader.decode(level)
+        return self._pixels[top : top + height, left : left + width]
 
 
 def _turn_of(image: Image.Image) -> Turn:

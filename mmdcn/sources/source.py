@@ -4,6 +4,7 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -31,18 +32,26 @@ class Source(Protocol):
         size: Height and width of the full image in pixels.
         channels: Channels of a pixel, C.
         dtype: Type of the pixels of windows, uint8 or uint16.
+        decodes_whole: Whether reading windows decodes the whole image, so that all windows of an
+            image should be read at once.
     """
 
     path: str
     size: tuple[int, int]
     channels: int
     dtype: np.dtype
+    decodes_whole: bool
 
     def overview(self, scale: float) -> np.ndarray:
         """Return the whole image, shrunk: (⌊H·scale⌋, ⌊W·scale⌋, C) float32, C-contiguous."""
 
     def window(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Return the pixels of a window, (height, width, C), with zeros outside of the image."""
+
+    def windows(
+        self, corners: Sequence[tuple[int, int]], height: int, width: int
+    ) -> list[np.ndarray]:
+        """Return the pixels of several windows of one size, by their (top, left)."""
 
 
 class Reader(Protocol):
@@ -77,12 +86,15 @@ class FileSource(ABC):
         size: Height and width of the full image in pixels.
         channels: Channels of a pixel, C.
         dtype: Type of the pixels of windows, uint8 or uint16.
+        decodes_whole: Whether reading windows decodes the whole image.
 
     Raises:
         FileNotFoundError: There is no such file.
         ModuleNotFoundError: A package of requirements/large.txt is missing.
         ValueError: The file is cut, or its format or type of pixels is not supported.
     """
+
+    decodes_whole = False
 
     def __init__(
         self, path: str | os.PathLike[str], cache: str | os.PathLike[str] | bool = False
@@ -146,7 +158,26 @@ class FileSource(ABC):
             FileNotFoundError: The file is gone.
             ValueError: The file has changed since it was opened, or a part of it cannot be decoded.
         """
+        return self.windows([(top, left)], height, width)[0]
+
+    def windows(
+        self, corners: Sequence[tuple[int, int]], height: int, width: int
+    ) -> list[np.ndarray]:
+        """Return the pixels of several windows of one size.
+
+        Args:
+            corners: The first row and column of each window, as for :meth:`window`.
+            height: Their rows.
+            width: Their columns.
+
+        Raises:
+            FileNotFoundError: The file is gone.
+            ValueError: The file has changed since it was opened, or a part of it cannot be decoded.
+        """
         reader = self._reader()
+        return [self._cut(reader, top, left, height, width) for top, left in corners]
+
+    def _cut(self, reader: Reader, top: int, left: int, height: int, width: int) -> np.ndarray:
         out = np.zeros((height, width, self.channels), self.dtype)
         first, last = max(top, 0), min(top + height, self.size[0])
         begin, end = max(left, 0), min(left + width, self.size[1])

@@ -1,5 +1,6 @@
 """Images that are flipped or turned, without a copy of their pixels."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -108,6 +109,7 @@ class Turned:
     size: tuple[int, int]
     channels: int
     dtype: np.dtype
+    decodes_whole: bool
 
     def __init__(self, source: 'Source | Turned', turn: Turn) -> None:
         if isinstance(source, Turned):
@@ -118,6 +120,7 @@ class Turned:
         self.size = turn.size(source.size)
         self.channels = source.channels
         self.dtype = source.dtype
+        self.decodes_whole = source.decodes_whole
 
     def overview(self, scale: float) -> np.ndarray:
         """Return the source's overview, turned: (height, width, C) float32, C-contiguous."""
@@ -125,10 +128,18 @@ class Turned:
 
     def window(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """Return a window of the turned image, (height, width, C), with zeros outside of it."""
-        box = np.array([[left, top, left + width, top + height]])
-        x1, y1, x2, y2 = self.turn.back(box, self.source.size)[0].tolist()
-        window = self.source.window(y1, x1, y2 - y1, x2 - x1)
-        return np.ascontiguousarray(self.turn.array(window))
+        return self.windows([(top, left)], height, width)[0]
+
+    def windows(
+        self, corners: Sequence[tuple[int, int]], height: int, width: int
+    ) -> list[np.ndarray]:
+        """Return the pixels of several windows of one size, by their (top, left)."""
+        boxes = [(left, top, left + width, top + height) for top, left in corners]
+        back = self.turn.back(np.array(boxes).reshape(-1, 4), self.source.size)
+        size = (width, height) if self.turn.transpose else (height, width)
+        places = [(top, left) for left, top in back[:, :2].tolist()]
+        found = self.source.windows(places, *size)
+        return [np.ascontiguousarray(self.turn.array(window)) for window in found]
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}({self.source!r}, {self.turn!r})'

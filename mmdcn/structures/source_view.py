@@ -3,6 +3,8 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -66,25 +68,42 @@ class SourceView:
             ValueError: A file has changed since its overview was read, or cannot be decoded.
         """
         places = torch.cat((windows.image.unsqueeze(1), windows.corners), dim=1).tolist()
-        height, width = windows.size
+        if not places:
+            channels = parts_of(self.overviews)[0].size(1)
+            return self._ready(windows.corners.new_zeros(0, channels, *windows.size))
+        threads = min(MOST_THREADS, os.cpu_count() or 1)
+        tasks = self._shares(places, threads)
 
-        def read(place: Sequence[int]) -> np.ndarray:
-            image, top, left = place
-            return self.sources[image].window(top, left, height, width)
+        def read(task: tuple[Any, list[tuple[int, int]]]) -> list[np.ndarray]:
+            source, corners = task
+            return source.windows(corners, *windows.size)
 
-        threads = min(MOST_THREADS, os.cpu_count() or 1, len(places))
-        if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                found = list(pool.map(read, places))
+        if min(threads, len(tasks)) > 1:
+            with ThreadPoolExecutor(min(threads, len(tasks))) as pool:
+                found = list(pool.map(read, tasks))
         else:
-            found = [read(place) for place in places]
-        if not found:
-            channels, device = parts_of(self.overviews)[0].size(1), windows.corners.device
-            return torch.zeros(0, channels, height, width, device=device)
-        pixels = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+            found = list(map(read, tasks))
+        pixels = torch.from_numpy(np.stack(list(chain(*found)))).permute(0, 3, 1, 2)
         if windows.corners.is_cuda:
             pixels = pixels.pin_memory().to(windows.corners.device, non_blocking=True)
         return self._ready(pixels)
+
+    def _shares(
+        self, places: Sequence[Sequence[int]], threads: int
+    ) -> list[tuple[Any, list[tuple[int, int]]]]:
+        """Divide (image, top, left) of windows into tasks, so that each thread has something to do.
+
+        An image that has to be decoded whole is one task.
+        """
+        tasks = []
+        each = max(1, len(places) // threads)
+        for image, group in groupby(places, key=itemgetter(0)):
+            source, corners = self.sources[image], [(top, left) for _, top, left in group]
+            size = len(corners) if source.decodes_whole else each
+            tasks += [
+                (source, corners[start : start + size]) for start in range(0, len(corners), size)
+            ]
+        return tasks
 
 
 def sources_of(data_samples: Sequence[DataSample] | None, scale: float) -> list[Any] | None:

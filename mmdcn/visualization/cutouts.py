@@ -28,15 +28,14 @@ def cut_patches(path: str | PathLike, boxes: np.ndarray) -> list[Image.Image]:
     corners = np.rint(boxes).astype(int)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)  # an enlarged image's patch
     source = getattr(path, 'source', None)
-    if source is not None:
+    if source is not None and len(corners):
         if source.channels not in (1, 3):
             raise ValueError(
                 f'The patches of {path} have {source.channels} channels, and a PNG holds 1 or 3.'
             )
-        return [
-            _from_pixels(source.window(top, left, bottom - top, right - left))
-            for left, top, right, bottom in corners.tolist()
-        ]
+        sides = corners[:, 2:] - corners[:, :2]  # alike, because no test pipeline resizes overviews
+        places = [(top, left) for left, top, *_ in corners.tolist()]
+        return [_from_pixels(window) for window in source.windows(places, *sides[0, ::-1].tolist())]
     image = _read(path)
     return [image.crop(tuple(box)) for box in corners.tolist()]
 

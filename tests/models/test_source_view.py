@@ -108,10 +108,10 @@ def test_a_flip_of_the_overview_reaches_the_file(tmp_path, direction):
 
 def test_windows_come_in_their_order_whatever_thread_reads_them():
     class Slow:
-        size, channels = (100, 100), 1
+        size, channels, decodes_whole = (100, 100), 1, False
 
-        def window(self, top, left, height, width):
-            return np.full((height, width, 1), top, np.uint8)
+        def windows(self, corners, height, width):
+            return [np.full((height, width, 1), top, np.uint8) for top, _ in corners]
 
     tops = torch.arange(64)
     windows = Windows(torch.zeros(64).long(), torch.stack((tops, tops), dim=1), (2, 3))
