@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from ..conftest import ROOT
@@ -29,7 +30,13 @@ QUICKER = {
         '1, 512, 12, 16': '1, 64, 12, 16',
         'tower + 512 * 128': 'tower + 64 * 128',
         '1_813_561_344': '41_244_672',  # an eighth of the stem's and a 64th of the others'
-    }
+    },
+    'large_images.md': {
+        'max_epochs=20': 'max_epochs=1',
+        'epoch_20.pth': 'epoch_1.pth',
+        'depth=18': 'depth=18, stem_channels=8, base_channels=8',
+        'in_channels=128': 'in_channels=16',
+    },
 }
 
 
@@ -68,6 +75,19 @@ def make_photos(folder: Path) -> None:
                 Image.fromarray(pixels).save(photos / f'{index}.png')
 
 
+def make_scans(folder: Path) -> None:
+    """Make two of each class, of unlike sizes."""
+    generator = np.random.default_rng(0)
+    for subset in ('train', 'val'):
+        for name in ('good', 'scratched'):
+            scans = folder / subset / name
+            scans.mkdir(parents=True)
+            for index in range(2):
+                size = (1600 + 100 * index, 1800, 3)
+                pixels = generator.integers(0, 256, size, dtype=np.uint8)
+                tifffile.imwrite(scans / f'{index}.tif', pixels, tile=(256, 256), photometric='rgb')
+
+
 @pytest.mark.parametrize('page', [page for page in PAGES if runs(page)], ids=lambda page: page.stem)
 def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, mnist_root):
     monkeypatch.chdir(tmp_path)
@@ -75,6 +95,8 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, mnist_root)
     for name in ('checkpoints', 'configs', 'demo'):
         Path(name).symlink_to(ROOT / name)
     make_photos(Path('data', 'parts'))
+    if page.stem == 'large_images':
+        make_scans(Path('data', 'scans'))
     Path('data', 'mnist').symlink_to(mnist_root)
     names = {'__name__': '__main__'}
     for block in blocks(page):
