@@ -16,6 +16,7 @@ from .view import shrunk_size
 from .windows import Windows
 
 MOST_THREADS = 16
+MOST_DEVIATIONS = 50  # of a pixel of 16 bits from the mean
 
 
 class SourceView:
@@ -41,7 +42,8 @@ class SourceView:
         """Return the overviews.
 
         Raises:
-            ValueError: An overview is not that of its file at this scale.
+            ValueError: An overview is not that of its file at this scale, or a file of 16 bits is
+                normalised as if it had 8.
         """
         for overview, source in zip(self.overviews, self.sources, strict=True):
             found, expected = tuple(overview.shape[1:]), shrunk_size(source.size, scale)
@@ -56,7 +58,15 @@ class SourceView:
                     f'The overview of {source.path} has {overview.size(0)} channels and the file '
                     f'{source.channels}: leave out transforms that change the channels.'
                 )
-        return join([self._ready(part) for part in parts_of(self.overviews)])
+        ready = join([self._ready(part) for part in parts_of(self.overviews)])
+        for overview, source in zip(ready, self.sources, strict=True):
+            if source.dtype != np.uint8 and overview.abs().max() > MOST_DEVIATIONS:
+                raise ValueError(
+                    f'{source.path} holds {source.dtype.itemsize * 8} bits, and normalised it lies '
+                    f'{overview.abs().max():.0f} standard deviations off: set mean and std of the '
+                    'data_preprocessor to the range of these files.'
+                )
+        return ready
 
     def cut(self, windows: Windows) -> torch.Tensor:
         """Read the pixels of P windows from the files, (P, C, h, w), with zeros outside of images.
@@ -83,8 +93,8 @@ class SourceView:
                 found = list(pool.map(read, tasks))
         else:
             found = list(map(read, tasks))
-        # Contiguous, as patches of pixels in memory are: training narrow 1×1 convolutions on patches
-        # that are channels last crashes in oneDNN (torch 2.12).
+        # Contiguous, as patches of pixels in memory are: on channels last ones, oneDNN crashes where
+        # it trains narrow 1×1 convolutions (torch 2.12).
         pixels = torch.from_numpy(np.stack(list(chain(*found)))).permute(0, 3, 1, 2).contiguous()
         if windows.corners.is_cuda:
             pixels = pixels.pin_memory().to(windows.corners.device, non_blocking=True)

@@ -103,6 +103,11 @@ def test_turns_of_whole_images_are_the_eight_symmetries_of_a_square():
         ([dict(type='Resize', scale=(40, 40))], 'Resize may move pixels'),
         ([dict(type='RandomResizedCrop', scale=20)], 'RandomResizedCrop may move'),
         ([dict(type='Normalize', mean=[0.0], std=[1.0])], 'Normalize may .* change their range'),
+        ([dict(type='PackInputs', meta_keys=('ori_shape',))], 'leaves out img_path'),
+        (
+            [dict(type='RandomFlip', prob=1.0), dict(type='PackInputs', meta_keys=('img_path',))],
+            'leaves out flip, flip_direction',
+        ),
         (
             [dict(type='RandomApply', transforms=[dict(type='Rotate', angle=1.0)], prob=0.5)],
             'Rotate may move',

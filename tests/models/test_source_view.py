@@ -153,6 +153,18 @@ def test_what_does_not_fit_is_refused_with_a_sentence(tmp_path, parts, change, m
         dcn.test_step(batch if change is None else change(batch))
 
 
+def test_16_bits_in_a_model_of_8_are_refused_unless_they_are_dark(tmp_path):
+    dcn = build_dcn(**PARTS).eval()
+    paths, files, _ = written(tmp_path, dtype=np.uint16)
+    with pytest.raises(
+        ValueError, match=r'0.npy holds 16 bits, and normalised it lies \d+ standard'
+    ):
+        dcn.test_step(files)
+    for path in paths:
+        np.save(path, np.load(path) // 100)  # up to 655
+    dcn.test_step(batch_of(paths))
+
+
 def test_a_file_that_changes_after_its_overview_is_named(tmp_path):
     dcn = build_dcn(**PARTS).eval()
     paths, files, _ = written(tmp_path)

@@ -180,10 +180,21 @@ def check_turns(transforms: Iterable[Callable]) -> None:
     """Check that all transforms of a pipeline with :class:`LoadOverview` fit it.
 
     Raises:
-        ValueError: A transform is not known to leave all pixels in their places and their range.
+        ValueError: A transform is not known to leave all pixels in their places and their range, or
+            what tells the model about the file is not packed.
     """
     steps = list(steps_of(transforms))
     packs_boxes = any('gt_bboxes' in getattr(step, 'algorithm_keys', ()) for step in steps)
+    needed = {'img_path'}
+    if any(type(step).__name__ == 'RandomFlip' for step in steps):
+        needed |= {'flip', 'flip_direction'}
+    for step in steps:
+        lacking = needed - set(getattr(step, 'meta_keys', needed))
+        if lacking:
+            raise ValueError(
+                f'{type(step).__name__}(meta_keys=...) leaves out {", ".join(sorted(lacking))}, by '
+                'which the DCN knows how to read the file: add it.'
+            )
     for step in steps:
         kind, name = type(step), getattr(step, '__name__', type(step).__name__)
         known = _FIT.get(kind.__module__.partition('.')[0], '').split()
