@@ -93,8 +93,8 @@ class SourceView:
                 found = list(pool.map(read, tasks))
         else:
             found = list(map(read, tasks))
-        # Contiguous, as patches of pixels in memory are: on channels last ones, oneDNN crashes where
-        # it trains narrow 1×1 convolutions (torch 2.12).
+        # Contiguous, as patches of pixels in memory are: with others, channels last, oneDNN crashes
+        # where it trains narrow 1×1 convolutions (torch 2.12).
         pixels = torch.from_numpy(np.stack(list(chain(*found)))).permute(0, 3, 1, 2).contiguous()
         if windows.corners.is_cuda:
             pixels = pixels.pin_memory().to(windows.corners.device, non_blocking=True)
