@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from mmdcn.models import DCNClassifier, EntropySelector, MassSelector, TopKSelector
 from mmdcn.models.selectors import AdaptiveSelector
-from mmdcn.structures import Measured
+from mmdcn.structures import Measured, Ragged
 from mmdcn.utils.build import build_loader, read_config
 from mmdcn.visualization.pictures import new_chart, save
 
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from tools.command_line import at_least, errors_as_messages
 from tools.output import print_table, write_json
-from tools.reproduction.swaps import compare, load_dcn, swap_parser
+from tools.reproduction.swaps import ONE_SIZE, compare, load_dcn, swap_parser
 
 FIGURES = {
     'error': 'error, %',
@@ -155,6 +155,10 @@ def look_coarsely(model: DCNClassifier, loader: DataLoader) -> Measured:
         batch = model.data_preprocessor(batch)
         with torch.no_grad():
             glance = model.extract_feat(batch['inputs'], batch['data_samples'])
+        if isinstance(glance.saliency, Ragged) or (
+            seen and glance.saliency.shape[1:] != seen[0].saliency.shape[1:]
+        ):
+            raise ValueError(ONE_SIZE)
         seen.append(Measured(glance.saliency, glance.entropy))
     saliencies, entropies, _ = zip(*seen, strict=True)
     return Measured(torch.cat(saliencies), torch.cat(entropies))

@@ -20,6 +20,8 @@ from mmdcn.models import DCNClassifier
 from mmdcn.registry import METRICS
 from tools.command_line import existing_file, file_of
 
+ONE_SIZE = 'The tool takes images of one size, and these differ: resize them in the pipeline.'
+
 
 def swap_parser(description: str, out: str) -> argparse.ArgumentParser:
     """Build the parser of a tool that swaps a DCN's parts.
@@ -91,6 +93,8 @@ def compare(
     for batch in track(loader, description='Comparing'):
         batch = model.data_preprocessor(batch)
         images, samples = batch['inputs'], batch['data_samples']
+        if not isinstance(images, torch.Tensor):
+            raise ValueError(ONE_SIZE)
         if 'gt_bboxes' not in samples[0]:
             raise ValueError(
                 'The images have no gt_bboxes to tell what patches hit: put boxes '
