@@ -73,6 +73,12 @@ def _all_sizes_at_once(module: nn.Module) -> Iterator[None]:
             f'The SyncBatchNorm of {name} cannot train on images that differ in size within a '
             'batch: leave sync_bn out, or resize images to one size in the pipeline.'
         )
+    if any(getattr(part, 'with_cp', False) for part in module.modules()):
+        raise ValueError(
+            f'{name}(with_cp=True) computes parts of the network twice, which images that differ in '
+            'size within a batch cannot go through: leave with_cp out, or resize images to one '
+            'size in the pipeline.'
+        )
     try:
         yield
     except (AttributeError, TypeError, ValueError) as error:

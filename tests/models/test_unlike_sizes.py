@@ -202,6 +202,13 @@ def test_what_cannot_be_done_with_unlike_sizes_is_refused():
         build_dcn().predict(stack([torch.rand(1, 50, 50), torch.rand(3, 60, 60)]))
 
 
+def test_a_tower_that_computes_twice_is_refused_for_it_would_get_no_gradient():
+    tower = ResNet(18, stem_channels=8, base_channels=8, with_cp=True)
+    tower.train()
+    with pytest.raises(ValueError, match=r'ResNet\(with_cp=True\) computes parts'):
+        by_size.run(tower, stack(images_of([(64, 96), (70, 52)], channels=3)))
+
+
 def test_neighbours_of_one_size_share_a_part():
     images = images_of(SIZES)
     batch = stack(images)
