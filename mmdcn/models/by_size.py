@@ -75,8 +75,8 @@ def _all_sizes_at_once(module: nn.Module) -> Iterator[None]:
         )
     if any(getattr(part, 'with_cp', False) for part in module.modules()):
         raise ValueError(
-            f'{name}(with_cp=True) computes parts of the network twice, which images that differ in '
-            'size within a batch cannot go through: leave with_cp out, or resize images to one '
+            f'{name}(with_cp=True) computes parts of the network twice, which images that differ '
+            'in size within a batch cannot go through: leave with_cp out, or resize images to one '
             'size in the pipeline.'
         )
     try:
