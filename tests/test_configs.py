@@ -283,7 +283,8 @@ def named_weights(part):
 def test_every_registered_component_runs_in_a_config():
     used = {name for cfg in READ.values() for name in types_in(cfg)}
     by_amp = {'CPUAmpOptimWrapper'}  # tools/train.py --amp, in tests/tools/test_train.py
-    adapters = {'MapHead', 'RandomTurn'}  # for heads and files of one's own, in tests/models
+    # For heads and files of one's own, in tests/models and tests/datasets
+    adapters = {'MapHead', 'RandomFlip', 'RandomTurn'}
     defaults = {'UnpaddedDataPreprocessor', 'collate_any_sizes'}  # of DCNClassifier and train.py
     assert components() and set(components()) <= used | by_amp | adapters | defaults
 

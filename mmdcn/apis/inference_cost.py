@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from mmpretrain.structures import DataSample
 
 from mmdcn.analysis.cost import counting, is_adaptive, multiplications_by_part
+from mmdcn.structures import full_size
 
 Run = Callable[..., list[DataSample]]
 
@@ -55,7 +56,7 @@ class InferenceCost:
             budgets = [len(sample.cells) for sample in samples]
             each = zip(images, samples, budgets, strict=True)
             return samples, [self._with_budget(*of_image) for of_image in each]
-        shape = tuple(images.shape[1:])
+        shape = (*images.shape[1:], *full_size(samples[0], images[0]))
         if shape in self._known:
             samples = predict(data_samples=samples)
         elif run is None:
@@ -69,7 +70,7 @@ class InferenceCost:
 
     def _with_budget(self, image: torch.Tensor, sample: DataSample, patches: int) -> dict[str, int]:
         """Return the cost of an image that gets this number of patches."""
-        key = (*image.shape, patches)
+        key = (*image.shape, *full_size(sample, image), patches)
         if key not in self._known:
             # A shallow copy with the same layers, because other threads predict with the model.
             model = copy.copy(self.model)

@@ -7,7 +7,7 @@ from .cluttered_mnist import ClutteredMNIST
 from .collate import collate_any_sizes
 from .megapixel_mnist import MegapixelMNIST
 from .svhn_full import SVHNFull
-from .transforms import LoadGrayscale, LoadOverview, RandomTurn, UpscaleToCover
+from .transforms import LoadGrayscale, LoadOverview, RandomFlip, RandomTurn, UpscaleToCover
 
 __all__ = [
     'BoxedPipeline',
@@ -15,6 +15,7 @@ __all__ = [
     'LoadGrayscale',
     'LoadOverview',
     'MegapixelMNIST',
+    'RandomFlip',
     'RandomTurn',
     'SVHNFull',
     'UpscaleToCover',

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmdcn.models.patches.few import exchanges_statistics
 from mmdcn.structures import Ragged, join, last_map, parts_of
+from mmdcn.structures.ragged import UnlikeSizes
 
 
 def run(tower: nn.Module, images: torch.Tensor | Ragged) -> torch.Tensor | Ragged:
@@ -28,7 +29,11 @@ def run(tower: nn.Module, images: torch.Tensor | Ragged) -> torch.Tensor | Ragge
     if not _trains_batch_norm(tower):
         return join([last_map(tower(part)) for part in images.parts])
     with _all_sizes_at_once(tower):
-        return last_map(tower(images))
+        found = last_map(tower(images))
+        trained = torch.is_grad_enabled() and any(each.requires_grad for each in tower.parameters())
+        if trained and not all(part.requires_grad for part in parts_of(found)):
+            raise UnlikeSizes('A function of its own, or with gradient checkpoints,')
+        return found
 
 
 def logits(head: Any, feats: Any) -> torch.Tensor:
@@ -81,11 +86,13 @@ def _all_sizes_at_once(module: nn.Module) -> Iterator[None]:
         )
     try:
         yield
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f'{name} cannot train its batch norms on images that differ in size within a batch. '
-            f'{error}'
-        ) from error
+    except (AttributeError, TypeError, UnlikeSizes) as error:
+        if isinstance(error, UnlikeSizes) or Ragged.__name__ in str(error):
+            raise ValueError(
+                f'{name} cannot train its batch norms on images that differ in size within a '
+                f'batch. {error}'
+            ) from error
+        raise
 
 
 def samples_of_parts(batch: Any, data_samples: list[DataSample] | None) -> list:

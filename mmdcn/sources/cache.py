@@ -37,9 +37,9 @@ def cache_file(path: str, scale: float, cache: str | bool) -> Path:
     """
     image = Path(path)
     if isinstance(cache, bool):
-        return image.with_name(f'{image.name}.overview-{scale}.npy')
+        return image.with_name(f'{image.name}.{scale}.overview')
     place = hashlib.sha1(os.fsencode(image.absolute()), usedforsecurity=False).hexdigest()[:16]
-    return Path(cache) / f'{image.name}.{place}.overview-{scale}.npy'
+    return Path(cache) / f'{image.name}.{place}.{scale}.overview'
 
 
 def load_overview(file: Path, stamp: Stamp, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -120,12 +120,19 @@ class _ImageFileReader:
         elif mode == 'CMYK':
             wrong = 'the colours of print (CMYK)'
             remedy = f'convert them, as by `vips icc_transform {self._path} out.tif srgb`'
+        elif mode == 'RGB' and self._deep_colours(image):  # Pillow would drop their lower 8 bits
+            wrong = 'colours of 16 bits'
+            remedy = f'convert it to TIFF, as by {CONVERSION.format(self._path)}'
         elif mode not in (*_COLOURS, '1', 'L') and not self._holds_16_bits(image):
             wrong = f'pixels of the kind {mode}'
             remedy = f'convert them, as by `vips cast {self._path} out.tif uchar`'
         else:
             return
         raise Refused(f'The image {self._path} has {wrong}: {remedy}.')
+
+    @staticmethod
+    def _deep_colours(image: Image.Image) -> bool:
+        return image.format == 'PNG' and 'RGB;16B' in str(getattr(image, 'tile', ''))
 
     @staticmethod
     def _holds_16_bits(image: Image.Image) -> bool:

@@ -6,6 +6,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+# Operators of two operands, one of which may be a tensor with a value for each image.
+_ELEMENTWISE = {'add', 'sub', 'mul', 'div', 'true_divide', 'maximum', 'minimum', 'where'}
+
+
+class UnlikeSizes(ValueError):
+    """What is computed of a :class:`Ragged` cannot be computed of images that differ in size."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f'{what} cannot be computed of images that differ in size within a batch: resize them '
+            'to one size in the pipeline, set batch_size=1, or compute it for each of '
+            'mmdcn.structures.parts_of(...).'
+        )
+
 
 class Ragged:
     """N images, or what is computed of them, of several sizes: a batch without padding.
@@ -14,8 +28,8 @@ class Ragged:
 
     A network that is made of torch's operators can be run on it as on a tensor: each operator runs
     on each part, and a batch norm that is in training normalises all parts by their common
-    statistics. Parts that come to have one size become a tensor again. A network that computes
-    with the sizes itself cannot be run so.
+    statistics. Parts that come to have one size become a tensor again. What joins images, or
+    computes with their sizes, raises :class:`UnlikeSizes`.
 
     Args:
         parts: What belongs to the images of each part, such as tensors (n, ...).
@@ -44,34 +58,48 @@ class Ragged:
     ) -> Any:
         """Run an operator on each part, and a batch norm in training on all parts together."""
         kwargs = kwargs or {}
-        ragged = next(arg for arg in (*args, *kwargs.values()) if isinstance(arg, cls))
+        ragged = next(_ragged_in((*args, *kwargs.values())))
         if function is F.batch_norm and kwargs.get('training', args[5:6] == (True,)):
             return _batch_norm(ragged, *args[1:], **kwargs)
         return ragged._by_part(function, args, kwargs)
 
     def _by_part(self, function: Callable, args: tuple, kwargs: dict) -> Any:
+        name = getattr(function, '__name__', str(function))
+        factors = name.strip('_') in _ELEMENTWISE
+
         def of(part: int, value: Any) -> Any:
-            return value.parts[part] if isinstance(value, Ragged) else value
+            if isinstance(value, Ragged):
+                return value.parts[part]
+            if isinstance(value, (list, tuple)) and any(True for _ in _ragged_in(value)):
+                return type(value)(of(part, each) for each in value)
+            if factors and self._for_each_image(value):
+                return value.split(self.counts)[part]
+            return value
 
         found = [
             function(
                 *(of(part, arg) for arg in args),
-                **{name: of(part, arg) for name, arg in kwargs.items()},
+                **{key: of(part, arg) for key, arg in kwargs.items()},
             )
             for part in range(len(self.parts))
         ]
-        return _joined(found, self.counts, getattr(function, '__name__', str(function)))
+        return _joined(found, self.counts, name)
+
+    def _for_each_image(self, value: Any) -> bool:
+        """Return whether a tensor (N, ...) of as many dimensions has a value for each image."""
+        same = isinstance(value, torch.Tensor) and value.dim() == self.parts[0].dim()
+        return same and value.size(0) == len(self)
 
     def size(self, dim: int | None = None) -> Any:
         """Return N for the first dimension; the length of another one, which parts must share.
 
         Raises:
-            ValueError: The parts differ in it, or all sizes are asked for.
+            UnlikeSizes: The parts differ in it, or all sizes are asked for.
         """
         if dim == 0:
             return len(self)
         asked = () if dim is None else (dim,)
-        return _joined([part.size(*asked) for part in self.parts], self.counts, 'size')
+        return _joined([part.size(*asked) for part in self.parts], self.counts, 'The size')
 
     def numel(self) -> int:
         """Return the number of elements of all parts."""
@@ -85,37 +113,49 @@ class Ragged:
         return _joined([getattr(part, name) for part in self.parts], self.counts, name)
 
     def __add__(self, other: Any) -> Any:
-        return self._by_part(torch.add, (self, self._split(other)), {})
+        return self._by_part(torch.add, (self, other), {})
 
     def __mul__(self, other: Any) -> Any:
-        return self._by_part(torch.mul, (self, self._split(other)), {})
+        return self._by_part(torch.mul, (self, other), {})
 
     def __sub__(self, other: Any) -> Any:
-        return self._by_part(torch.sub, (self, self._split(other)), {})
+        return self._by_part(torch.sub, (self, other), {})
+
+    def __rsub__(self, other: Any) -> Any:
+        return self._by_part(torch.sub, (other, self), {})
 
     def __truediv__(self, other: Any) -> Any:
-        return self._by_part(torch.div, (self, self._split(other)), {})
+        return self._by_part(torch.div, (self, other), {})
+
+    def __neg__(self) -> Any:
+        return self._by_part(torch.neg, (self,), {})
+
+    def __eq__(self, other: object) -> Any:
+        return self._by_part(torch.eq, (self, other), {})
 
     __radd__, __rmul__ = __add__, __mul__
-
-    def _split(self, other: Any) -> Any:
-        """Split a tensor (N, ...), such as one factor for each image, like this batch."""
-        if isinstance(other, torch.Tensor) and other.dim() and other.size(0) == len(self):
-            return Ragged(other.split(self.counts), self.counts)
-        return other
+    __hash__ = object.__hash__
 
 
-def _joined(found: list, counts: Sequence[int], asked: str) -> Any:
+def _ragged_in(values: Sequence[Any]) -> Iterator[Ragged]:
+    for value in values:
+        if isinstance(value, Ragged):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _ragged_in(value)
+
+
+def _joined(found: list, counts: Sequence[int], name: str) -> Any:
     first = found[0]
     if isinstance(first, torch.Tensor):
+        for part, count in zip(found, counts, strict=True):
+            if part.dim() == 0 or part.size(0) != count:  # it joins the images of a part
+                raise UnlikeSizes(name)
         return join(found)
-    if isinstance(first, tuple) and any(isinstance(value, torch.Tensor) for value in first):
-        return tuple(_joined(list(values), counts, asked) for values in zip(*found, strict=True))
+    if isinstance(first, (list, tuple)) and any(isinstance(value, torch.Tensor) for value in first):
+        return tuple(_joined(list(values), counts, name) for values in zip(*found, strict=True))
     if any(value != first for value in found):
-        raise ValueError(
-            f'It asks for the {asked} of images, which differ in size within a batch: resize them '
-            'to one size in the pipeline, or train with batch_size=1.'
-        )
+        raise UnlikeSizes(name)
     return first
 
 

@@ -16,7 +16,7 @@ from .view import shrunk_size
 from .windows import Windows
 
 MOST_THREADS = 16
-MOST_DEVIATIONS = 50  # of a pixel of 16 bits from the mean
+MOST_DEVIATIONS = 50  # of the median pixel of a 16-bit image from the mean
 
 
 class SourceView:
@@ -60,11 +60,11 @@ class SourceView:
                 )
         ready = join([self._ready(part) for part in parts_of(self.overviews)])
         for overview, source in zip(ready, self.sources, strict=True):
-            if source.dtype != np.uint8 and overview.abs().max() > MOST_DEVIATIONS:
+            if source.dtype != np.uint8 and overview.abs().median() > MOST_DEVIATIONS:
                 raise ValueError(
                     f'{source.path} holds {source.dtype.itemsize * 8} bits, and normalised it lies '
-                    f'{overview.abs().max():.0f} standard deviations off: set mean and std of the '
-                    'data_preprocessor to the range of these files.'
+                    f'{overview.abs().median():.0f} standard deviations off: set mean and std of '
+                    'the data_preprocessor to the range of these files.'
                 )
         return ready
 
@@ -142,10 +142,7 @@ def sources_of(data_samples: Sequence[DataSample] | None, scale: float) -> list[
                 f'LoadOverview(scale={path.scale}) and DCNClassifier(coarse_scale={scale}) must be '
                 'equal: set both to one scale.'
             )
-    return [
-        path.flipped(sample.flip_direction) if sample.get('flip') else path.source
-        for path, sample in zip(paths, data_samples or [], strict=True)
-    ]
+    return [path.source for path in paths]
 
 
 def full_size(sample: DataSample, image: torch.Tensor) -> tuple[int, int]:

@@ -28,7 +28,9 @@ def cut_patches(path: str | PathLike, boxes: np.ndarray) -> list[Image.Image]:
     corners = np.rint(boxes).astype(int)
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1)  # an enlarged image's patch
     source = getattr(path, 'source', None)
-    if source is not None and len(corners):
+    if len(corners) == 0:
+        return []
+    if source is not None:
         if source.channels not in (1, 3):
             raise ValueError(
                 f'The patches of {path} have {source.channels} channels, and a PNG holds 1 or 3.'

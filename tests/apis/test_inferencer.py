@@ -269,6 +269,10 @@ def test_every_config_has_an_answer_to_a_colour_file(path, tmp_path):
         with pytest.raises(ValueError, match='OracleCells looks where the true boxes are'):
             inferencer(tmp_path)
         return
+    if inferencer.reads_in_part:  # and does not convert what it reads
+        with pytest.raises(ValueError, match=r'takes images of 1 channel\(s\), but .* with 3'):
+            inferencer(tmp_path)
+        Image.fromarray(noise(600, 700)).save(tmp_path / 'image.jpg')
     (result,) = inferencer(tmp_path)
     assert ('pred_sequence' in result) == path.stem.endswith('_svhn')
     assert 0 <= result['pred_score'] <= 1 and result['cost']['total'] > 0

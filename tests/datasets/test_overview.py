@@ -61,15 +61,24 @@ def test_a_dataset_of_folders_needs_nothing_else(tmp_path, image):
     assert all(hasattr(sample.img_path, 'source') for sample in batch['data_samples'])
 
 
-@pytest.mark.parametrize('seed', range(6))
-def test_overview_file_and_boxes_turn_together(image, seed):
+TURN, FLIP = dict(type='RandomTurn'), dict(type='RandomFlip', prob=0.7)
+ACROSS, DOWN = (dict(FLIP, prob=1.0, direction=each) for each in ('horizontal', 'vertical'))
+
+
+@pytest.mark.parametrize('seed', range(4))
+@pytest.mark.parametrize(
+    'steps',
+    [[TURN], [FLIP], [ACROSS, DOWN], [ACROSS, dict(DOWN, prob=0.0)], [FLIP, TURN, FLIP]],
+    ids=['turn', 'flip', 'two', 'one of two', 'mixed'],
+)
+def test_overview_file_and_boxes_turn_together(image, steps, seed):
     path, pixels = image
     pixels = pixels.copy()
     pixels[20:40, 50:90] = 0
     np.save(path, pixels)
     np.random.seed(seed)
     boxes = np.array([[50, 20, 90, 40]], np.float32)
-    data = pipeline(dict(type='mmdcn.RandomTurn'))(dict(img_path=path, gt_bboxes=boxes))
+    data = pipeline(*steps)(dict(img_path=path, gt_bboxes=boxes))
     source, ((x1, y1, x2, y2),) = data['img_path'].source, data['gt_bboxes'].astype(int).tolist()
     assert not source.window(y1, x1, y2 - y1, x2 - x1).any()
     assert source.window(y1 - 1, x1 - 1, y2 - y1 + 2, x2 - x1 + 2).any(axis=2).mean() > 0.1
@@ -105,20 +114,22 @@ def test_turns_of_whole_images_are_the_eight_symmetries_of_a_square():
         ([dict(type='Normalize', mean=[0.0], std=[1.0])], 'Normalize may .* change their range'),
         ([dict(type='PackInputs', meta_keys=('ori_shape',))], 'leaves out img_path'),
         (
-            [dict(type='RandomFlip', prob=1.0), dict(type='PackInputs', meta_keys=('img_path',))],
-            'leaves out flip, flip_direction',
-        ),
-        (
             [dict(type='RandomApply', transforms=[dict(type='Rotate', angle=1.0)], prob=0.5)],
             'Rotate may move',
         ),
+        ([dict(type='mmcv.RandomFlip', prob=1.0)], 'RandomFlip may .* use mmdcn.RandomFlip'),
         (
             [
-                dict(type='RandomFlip', prob=1.0),
-                dict(type='PackInputs', algorithm_keys=('gt_bboxes',)),
+                dict(
+                    type='TransformBroadcaster',
+                    mapping=dict(img=['img']),
+                    auto_remap=True,
+                    transforms=[dict(type='Rotate', angle=90.0)],
+                )
             ],
-            'RandomFlip would flip gt_bboxes',
+            'TransformBroadcaster may move',
         ),
+        ([dict(type='ColorJitter', brightness=0.2)], 'ColorJitter .* takes no float32'),
     ],
 )
 def test_what_would_part_the_overview_from_its_file_is_refused(image, steps, message):
@@ -147,3 +158,11 @@ def test_a_class_of_ones_own_may_say_that_it_fits(image):
 def test_a_scale_that_is_no_share_is_refused(scale):
     with pytest.raises(ValueError, match=r'within \(0, 1\]'):
         TRANSFORMS.build(dict(type='mmdcn.LoadOverview', scale=scale))
+
+
+def test_colours_of_8_bits_are_not_changed_in_16(tmp_path):
+    np.save(tmp_path / 'deep.npy', np.zeros((40, 40, 3), np.uint16))
+    with pytest.raises(ValueError, match='deep.npy holds 16 bits, and Brightness takes 0 to 255'):
+        pipeline(dict(type='Brightness', magnitude=0.5, prob=1.0))(
+            dict(img_path=str(tmp_path / 'deep.npy'))
+        )

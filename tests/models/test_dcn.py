@@ -595,7 +595,11 @@ def test_images_that_would_be_padded_are_refused():
     for size in ((60, 60), (60, 70)):
         assert len(dcn.test_step(batch(size, size))) == 2
     dcn = build_dcn(data_preprocessor=dict(pad_size_divisor=32)).eval()
-    for odd in (batch((64, 70)), dict(inputs=torch.rand(1, 1, 64, 70), data_samples=labelled(1))):
+    for odd in (
+        batch((64, 70)),
+        batch((64, 64), (64, 70)),
+        dict(inputs=torch.rand(1, 1, 64, 70), data_samples=labelled(1)),
+    ):
         with pytest.raises(
             ValueError, match='pad_size_divisor=32 would pad images of 64×70 pixels'
         ):

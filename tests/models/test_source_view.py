@@ -96,7 +96,7 @@ def test_more_bands_and_16_bits_go_through_unchanged(tmp_path, channels, dtype):
 def test_a_flip_of_the_overview_reaches_the_file(tmp_path, direction):
     dcn = build_dcn(**PARTS).eval()
     paths, *_, memory = written(tmp_path)
-    flip = dict(type='RandomFlip', prob=1.0, direction=direction)
+    flip = dict(type='mmdcn.RandomFlip', prob=1.0, direction=direction)
     axes = dict(horizontal=[2], vertical=[1], diagonal=[1, 2])[direction]
     memory['inputs'] = [image.flip(axes) for image in memory['inputs']]
     found, expected = dcn.test_step(batch_of(paths, flip)), dcn.test_step(memory)
@@ -212,6 +212,10 @@ def test_the_inferencer_says_boxes_in_pixels_of_the_file_and_the_cost_of_reading
         pixels = np.load(path)
         (alone,) = infer([pixels])  # an array is a whole image
         assert alone['cost'] == mine['cost'] and alone['pred_label'] == mine['pred_label']
+    at_scale = np.random.default_rng(0).integers(0, 256, (100, 125), dtype=np.uint8)
+    (small,) = inferencer(dict(selector=selector))([at_scale])  # of the overview's size
+    found = infer([paths[0], at_scale], batch_size=2)
+    assert [result['cost'] for result in found] == [results[0]['cost'], small['cost']]
     assert len(list((tmp_path / 'pictures').iterdir())) == len(paths)
     assert [result['img_path'] for result in infer(str(tmp_path))] == paths
 

@@ -2,6 +2,7 @@ import struct
 import sys
 import zlib
 
+import cv2
 import mmcv
 import numpy as np
 import pytest
@@ -247,3 +248,9 @@ def test_transparent_pixels_are_blended_with_white():
     assert (found[0] == 255).all() and (found[1] == pixels[1, :, :3]).all()
     pixels[..., 3] = 255
     np.testing.assert_array_equal(on_white(pixels), pixels[..., :3])
+
+
+def test_colours_of_16_bits_in_a_png_are_refused_not_halved(tmp_path):
+    cv2.imwrite(str(tmp_path / 'deep.png'), noise(20, 30, 3, dtype=np.uint16))
+    with pytest.raises(ValueError, match='deep.png has colours of 16 bits: convert it to TIFF'):
+        open_source(tmp_path / 'deep.png')

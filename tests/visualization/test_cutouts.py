@@ -65,3 +65,7 @@ def test_a_file_that_pil_cannot_read_is_named(tmp_path):
     (tmp_path / 'broken.png').write_bytes(b'no image')
     with pytest.raises(ValueError, match='The patches of .*broken.png cannot be cut out'):
         cut_patches(tmp_path / 'broken.png', BOXES)
+
+
+def test_an_image_without_patches_is_not_read():
+    assert cut_patches('no-such-file', np.zeros((0, 4))) == []

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from mmcv import transforms as cv
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
 
@@ -13,15 +14,13 @@ from mmdcn.datasets.boxed_pipeline import steps_of
 from mmdcn.registry import TRANSFORMS
 from mmdcn.sources import Source, Turn, Turned, open_source
 
-# Transforms of other packages that move no pixels and keep their range, or flip and say so.
-_FIT = dict(
-    mmcv='ImageToTensor LoadAnnotations RandomFlip RandomGrayscale ToTensor TransformBroadcaster',
-    mmengine='Compose',
-    mmpretrain='AutoContrast Brightness ColorJitter ColorTransform Contrast Cutout Equalize '
-    'GaussianBlur Invert Lighting NumpyToPIL PILToNumpy PackInputs Posterize RandomErasing '
-    'Sharpness Solarize SolarizeAdd',
-    torchvision='ColorJitter GaussianBlur PILToTensor RandomAdjustSharpness RandomAutocontrast '
-    'RandomEqualize RandomErasing RandomInvert RandomPosterize RandomSolarize ToPILImage ToTensor',
+# Transforms of other packages that take float32, move no pixels and keep their range.
+_FIT = dict(mmcv='ImageToTensor LoadAnnotations', mmpretrain='Cutout PackInputs RandomErasing')
+# The same, where the range is 0 to 255.
+_FIT_8_BITS = dict(
+    mmcv='RandomGrayscale',
+    mmpretrain='Brightness ColorJitter ColorTransform Contrast Invert Lighting Sharpness Solarize '
+    'SolarizeAdd',
 )
 _TURNS = [Turn(bool(i & 4), bool(i & 2), bool(i & 1)) for i in range(8)]
 
@@ -48,9 +47,9 @@ class SourcePath(str):
     def __reduce__(self) -> tuple:
         return type(self), (self.source, self.scale)
 
-    def flipped(self, direction: str) -> Source:
-        """Return the source as ``RandomFlip`` has flipped its overview."""
-        return Turned(self.source, Turn.flip(direction))
+    def turned(self, turn: Turn) -> 'SourcePath':
+        """Return the path of the same image, turned."""
+        return SourcePath(Turned(self.source, turn), self.scale)
 
 
 @TRANSFORMS.register_module()
@@ -58,8 +57,8 @@ class LoadOverview(BaseTransform):
     """Loads a shrunk image; the DCN reads the pixels of its patches from the file.
 
     It stands in the place of ``LoadImageFromFile``. Colours are in the order blue, green, red.
-    Transforms of colours change the overview alone. The only transforms of places are flips by
-    ``RandomFlip`` and :class:`RandomTurn`; others are refused when the pipeline first runs.
+    Transforms of colours change the overview alone. The only transforms of places are
+    :class:`RandomFlip` and :class:`RandomTurn`; others are refused when the pipeline first runs.
 
     Required Keys:
 
@@ -98,12 +97,18 @@ class LoadOverview(BaseTransform):
         self.scale = scale
         self.cache = cache
         self._checked = False
+        self._of_8_bits: list[str] = []
 
     def transform(self, results: dict) -> dict:
         """Load the overview of ``results['img_path']``."""
         if not self._checked:
             self._check_the_pipeline()
         source = open_source(results['img_path'], self.cache)
+        if self._of_8_bits and source.dtype != np.uint8:
+            raise ValueError(
+                f'{source.path} holds {source.dtype.itemsize * 8} bits, and '
+                f'{", ".join(self._of_8_bits)} takes 0 to 255: leave it out for such files.'
+            )
         overview = source.overview(self.scale)
         results.update(
             img=overview,
@@ -123,7 +128,7 @@ class LoadOverview(BaseTransform):
         while frame is not None:
             pipeline = frame.f_locals.get('self')
             if isinstance(pipeline, Compose):
-                check_turns(pipeline.transforms)
+                self._of_8_bits += check_turns(pipeline.transforms)
             frame = frame.f_back
         self._checked = True
 
@@ -159,54 +164,73 @@ class RandomTurn(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Turn the image."""
-        turn = _TURNS[np.random.randint(8 if self.transpose else 4)]
-        path = results.get('img_path')
-        size = results['img'].shape[:2]
-        if isinstance(path, SourcePath):
-            size = path.source.size
-            source = Turned(path.source, turn)
-            results.update(img_path=SourcePath(source, path.scale), ori_shape=source.size)
-        results['img'] = np.ascontiguousarray(turn.array(results['img']))
-        results['img_shape'] = results['img'].shape[:2]
-        if 'gt_bboxes' in results:
-            results['gt_bboxes'] = turn.boxes(results['gt_bboxes'], size)
+        _turn(results, _TURNS[np.random.randint(8 if self.transpose else 4)])
         return results
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(transpose={self.transpose})'
 
 
-def check_turns(transforms: Iterable[Callable]) -> None:
+@TRANSFORMS.register_module()
+class RandomFlip(cv.RandomFlip):
+    """MMCV's ``RandomFlip``, which flips the file of an overview too.
+
+    It has the same options. True boxes of a file are flipped in its pixels.
+    """
+
+    keeps_boxes = fits_overviews = True
+
+    def _flip(self, results: dict) -> None:
+        if isinstance(results.get('img_path'), SourcePath):
+            _turn(results, Turn.flip(results['flip_direction']))
+        else:
+            super()._flip(results)
+
+
+def _turn(results: dict, turn: Turn) -> None:
+    """Turn the image, its file if it is an overview, and its true boxes."""
+    path = results.get('img_path')
+    size = results['img'].shape[:2]
+    if isinstance(path, SourcePath):
+        size = path.source.size
+        results.update(img_path=path.turned(turn), ori_shape=turn.size(size))
+    results['img'] = np.ascontiguousarray(turn.array(results['img']))
+    results['img_shape'] = results['img'].shape[:2]
+    if 'gt_bboxes' in results:
+        results['gt_bboxes'] = turn.boxes(results['gt_bboxes'], size)
+
+
+def check_turns(transforms: Iterable[Callable]) -> list[str]:
     """Check that all transforms of a pipeline with :class:`LoadOverview` fit it.
+
+    Returns:
+        list: The names of those that fit images of 8 bits only.
 
     Raises:
         ValueError: A transform is not known to leave all pixels in their places and their range, or
             what tells the model about the file is not packed.
     """
     steps = list(steps_of(transforms))
-    packs_boxes = any('gt_bboxes' in getattr(step, 'algorithm_keys', ()) for step in steps)
-    needed = {'img_path'}
-    if any(type(step).__name__ == 'RandomFlip' for step in steps):
-        needed |= {'flip', 'flip_direction'}
-    for step in steps:
-        lacking = needed - set(getattr(step, 'meta_keys', needed))
-        if lacking:
-            raise ValueError(
-                f'{type(step).__name__}(meta_keys=...) leaves out {", ".join(sorted(lacking))}, by '
-                'which the DCN knows how to read the file: add it.'
-            )
+    of_8_bits = []
     for step in steps:
         kind, name = type(step), getattr(step, '__name__', type(step).__name__)
-        known = _FIT.get(kind.__module__.partition('.')[0], '').split()
-        if kind.__name__ not in known and not getattr(step, 'fits_overviews', False):
+        if 'img_path' not in getattr(step, 'meta_keys', ['img_path']):
+            raise ValueError(
+                f'{name}(meta_keys=...) leaves out img_path, by which the DCN reads the file: add '
+                'it.'
+            )
+        package = kind.__module__.partition('.')[0]
+        fit, fit_8_bits = (
+            kind.__name__ in known.get(package, '').split() for known in (_FIT, _FIT_8_BITS)
+        )
+        if fit_8_bits and getattr(step, 'backend', 'cv2') == 'cv2':
+            of_8_bits.append(name)
+        elif not fit and not getattr(step, 'fits_overviews', False):
             raise ValueError(
                 f'{name} may move pixels of the overview, or change their range, and the patches '
-                'that are read from the file would not follow: use RandomFlip or mmdcn.RandomTurn, '
-                'normalise in the data_preprocessor, or set fits_overviews = True on a class of '
-                'your own that does neither.'
+                'that are read from the file would not follow, or it takes no float32: use '
+                "mmdcn.RandomFlip or mmdcn.RandomTurn, backend='cv2', normalise in the "
+                'data_preprocessor, or set fits_overviews = True on a class of your own that '
+                'takes float32, moves no pixels and keeps their range.'
             )
-        if kind.__name__ == 'RandomFlip' and packs_boxes:
-            raise ValueError(
-                'RandomFlip would flip gt_bboxes, which are in pixels of the file, as if they were '
-                'in pixels of the overview: use mmdcn.RandomTurn(transpose=False).'
-            )
+    return of_8_bits

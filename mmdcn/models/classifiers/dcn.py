@@ -359,12 +359,13 @@ def refuse_padding(preprocessor: nn.Module, args: tuple, kwargs: dict) -> None:
                     'or crop images to one size in the pipeline, or set batch_size=1.'
                 )
     divisor = getattr(preprocessor, 'pad_size_divisor', 1)
-    if divisor > 1 and (height % divisor or width % divisor):
-        raise ValueError(
-            f'data_preprocessor.pad_size_divisor={divisor} would pad images of {height}×{width} '
-            'pixels, and a DCN could choose cells of the padding: leave it out, and resize or crop '
-            f'images to multiples of {divisor} in the pipeline if a tower needs it.'
-        )
+    for height, width in {image.shape[-2:] for image in inputs} if divisor > 1 else ():
+        if height % divisor or width % divisor:
+            raise ValueError(
+                f'data_preprocessor.pad_size_divisor={divisor} would pad images of {height}×{width}'
+                ' pixels, and a DCN could choose cells of the padding: leave it out, and resize or '
+                f'crop images to multiples of {divisor} in the pipeline if a tower needs it.'
+            )
 
 
 class _ScaleGradient(torch.autograd.Function):

@@ -7,6 +7,7 @@ from mmpretrain.models.utils import ClsDataPreprocessor
 from torch import nn
 
 from mmdcn.models.contracts import Grid, Loss, Neck, Saliency, Selector, owes
+from mmdcn.models.data_preprocessors import UnpaddedDataPreprocessor
 from mmdcn.registry import MODELS, class_of
 
 from .heads import check_reads_a_map
@@ -115,7 +116,7 @@ def fit_preprocessor(
         return data_preprocessor
     config = {'type': ClsDataPreprocessor, **(data_preprocessor or {})}
     if class_of(config['type'], MODELS) is ClsDataPreprocessor:
-        config['type'] = 'mmdcn.UnpaddedDataPreprocessor'
+        config['type'] = UnpaddedDataPreprocessor
     if train_cfg:
         kind = class_of(config['type'], MODELS)
         if hasattr(kind, 'normalize'):
