@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
@@ -36,6 +37,12 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     whole = Measurement.get(console, console.options.update(width=10**4), table).maximum
     console.width = max(console.width, whole)
     console.print(table)
+
+
+def spread(percentiles: Sequence[float] | np.ndarray) -> str:
+    """Return the 10th, 50th and 90th percentiles as text, such as ``1.25 (1.20–1.41)``."""
+    low, median, high = percentiles
+    return f'{median:.2f} ({low:.2f}–{high:.2f})'
 
 
 def write_json(path: Path, content: object) -> None:

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tools.command_line import at_least, errors_as_messages
 from tools.reproduction.cluttered_mnist import TABLE1, budgets, fig2, fig3, table1
 from tools.reproduction.costs import cost, fig5
+from tools.reproduction.large_images import large_images
 from tools.reproduction.place import Place
 from tools.reproduction.processes import stopping_tools
 from tools.reproduction.provenance import command_line
@@ -36,7 +37,8 @@ from tools.reproduction.results import CLUTTERS
 from tools.reproduction.street_numbers import table2
 
 EXPERIMENTS = {
-    function.__name__: function for function in (table1, budgets, fig2, fig3, table2, fig5, cost)
+    function.__name__: function
+    for function in (table1, budgets, fig2, fig3, table2, fig5, cost, large_images)
 }
 
 

@@ -3,6 +3,7 @@
 from .cost import (
     count_multiplications,
     counting,
+    interleaved_runs,
     interleaved_times,
     is_adaptive,
     multiplications_by_part,
@@ -13,6 +14,7 @@ from .cost import (
 __all__ = [
     'count_multiplications',
     'counting',
+    'interleaved_runs',
     'interleaved_times',
     'is_adaptive',
     'multiplications_by_part',

@@ -144,7 +144,21 @@ def is_adaptive(model: nn.Module) -> bool:
 def interleaved_times(
     runs: dict[str, Callable[[], object]], rounds: int = 20, warm_up: int = 3
 ) -> dict[str, list[float]]:
-    """Time several functions in turn, so that a disturbance of the machine affects all alike.
+    """Time several functions in turn; see :func:`interleaved_runs`.
+
+    Returns:
+        dict: Name -> ``rounds`` durations in seconds.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for name, duration, _ in interleaved_runs(runs, rounds, warm_up):
+        times[name].append(duration)
+    return times
+
+
+def interleaved_runs(
+    runs: dict[str, Callable[[], Any]], rounds: int = 20, warm_up: int = 3
+) -> Iterator[tuple[str, float, Any]]:
+    """Run several functions in turn, so that a disturbance of the machine affects all alike.
 
     A function that takes less than :data:`SHORT` runs twice in its turn, and the second counts: the
     first finds the processor's caches full of the other functions' data. On a GPU, the time is
@@ -155,19 +169,17 @@ def interleaved_times(
         rounds: Measurements per function.
         warm_up: Number of first rounds that are not measured.
 
-    Returns:
-        dict: Name -> ``rounds`` durations in seconds.
+    Yields:
+        tuple: The name, the duration in seconds and the result of each run that counts.
     """
-    times: dict[str, list[float]] = {name: [] for name in runs}
     timed = _timed_on_gpu if torch.cuda.is_available() else _timed
     for index in range(warm_up + rounds):
         for name, run in runs.items():
-            duration = timed(run)
+            duration, result = timed(run)
             if duration < SHORT:
-                duration = timed(run)
+                duration, result = timed(run)
             if index >= warm_up:
-                times[name].append(duration)
-    return times
+                yield name, duration, result
 
 
 def peak_memory(run: Callable[[], object], device: str = 'cpu') -> int:
@@ -322,17 +334,17 @@ def _parts_told(model: nn.Module, counter: _FlopCounter) -> Iterator[None]:
             hook.remove()
 
 
-def _timed(run: Callable[[], object]) -> float:
+def _timed(run: Callable[[], Any]) -> tuple[float, Any]:
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    result = run()
+    return time.perf_counter() - start, result
 
 
-def _timed_on_gpu(run: Callable[[], object]) -> float:
+def _timed_on_gpu(run: Callable[[], Any]) -> tuple[float, Any]:
     torch.cuda.synchronize()
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
-    run()
+    result = run()
     end.record()
     torch.cuda.synchronize()
-    return start.elapsed_time(end) / 1000  # milliseconds to seconds
+    return start.elapsed_time(end) / 1000, result  # milliseconds to seconds

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from mmengine.logging import print_log
@@ -14,6 +14,7 @@ from .tiff import CONVERSION
 from .turned import Turn
 
 _REDUCTIONS = (2, 4, 8)  # to which a JPEG can be decoded at once
+_END_OF_JPEG = b'\xff\xd9'
 _ORIENTATION = 0x0112  # of EXIF
 _WHOLE_BANDS = 256  # rows of a decoded image that are shrunk at a time
 _COLOURS = ('RGB', 'P', 'YCbCr')
@@ -64,7 +65,7 @@ class _ImageFileReader:
                 self._check(image)
                 width, height = image.size
                 self._turn = _turn_of(image)
-                jpeg = image.format in ('JPEG', 'MPO')
+                self._jpeg = image.format in ('JPEG', 'MPO')
                 grey = image.mode not in _COLOURS
                 deep = image.mode.startswith('I')
         except Image.DecompressionBombError as error:
@@ -80,7 +81,7 @@ class _ImageFileReader:
         height, width = self._turn.size((height, width))
         self.levels = [Level((height, width), (1.0, 1.0), _WHOLE_BANDS)]
         self._reductions = [1]
-        for reduction in _REDUCTIONS if jpeg else ():
+        for reduction in _REDUCTIONS if self._jpeg else ():
             # A decoder rounds up at the right and bottom, which a turn would move to the top left.
             if self._turn == Turn() or height % reduction == width % reduction == 0:
                 size = (-(-height // reduction), -(-width // reduction))
@@ -100,6 +101,8 @@ class _ImageFileReader:
                 self._check(image)
                 if reduction > 1:
                     image.draft(image.mode, (image.width // reduction, image.height // reduction))
+                elif self._jpeg and (pixels := _decoded_sooner(file, image)) is not None:
+                    return self._turn.array(pixels)
                 return self._turn.array(_pixels(image))
         except Refused:
             raise
@@ -172,9 +175,27 @@ def _turn_of(image: Image.Image) -> Turn:
     return _TURNS.get(exif.get(_ORIENTATION, 1), Turn())
 
 
+def _decoded_sooner(file: BinaryIO, image: Image.Image) -> np.ndarray | None:
+    """Decode a JPEG to PIL's pixels in less time, or return None if PIL has to do it."""
+    try:
+        import imagecodecs
+    except ModuleNotFoundError:
+        return None
+    file.seek(0)
+    data = file.read()
+    # It fills up what a cut file lacks; PIL refuses that.
+    if not data.endswith(_END_OF_JPEG):
+        return None
+    pixels = imagecodecs.jpeg8_decode(data)
+    if pixels.shape != (image.height, image.width, *((3,) if image.mode in _COLOURS else ())):
+        return None
+    return pixels[..., ::-1] if pixels.ndim == 3 else pixels[..., None]
+
+
 def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode in _COLOURS:
-        return np.asarray(image.convert('RGB'))[..., ::-1]
+        colours = image if image.mode == 'RGB' else image.convert('RGB')  # which copies
+        return np.asarray(colours)[..., ::-1]
     if image.mode.startswith('I'):
         return np.asarray(image).astype(np.uint16)[..., None]
     return np.asarray(image.convert('L'))[..., None]

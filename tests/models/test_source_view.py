@@ -7,10 +7,12 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.optim import OptimWrapper
 from mmpretrain.structures import DataSample
+from PIL import Image
 
 from mmdcn import DCNInferencer, get_model
 from mmdcn.engine.hooks.compile_hook import CompileHook
 from mmdcn.registry import TRANSFORMS
+from mmdcn.sources import Turn, Turned, open_source
 from mmdcn.structures import SourceView, Windows
 
 from .dcns import build_dcn, labelled, sharp_dcn
@@ -234,3 +236,24 @@ def test_torch_compile_refuses_a_dcn_that_reads_files(tmp_path):
 
     with pytest.raises(ValueError, match='torch.compile cannot follow a DCN that reads'):
         CompileHook().after_train_iter(Runner, 0, dict(data_samples=[sample]))
+
+
+def test_threads_decode_each_image_once_if_its_windows_need_it_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr('os.cpu_count', lambda: 4)
+    rng, decoded, sources = np.random.default_rng(0), [], []
+    for number in range(4):
+        pixels = rng.integers(0, 255, (300, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f'{number}.png')
+        sources.append(open_source(tmp_path / f'{number}.png'))
+    reader = type(sources[0]._reader()._reader)
+    decode = reader.decode
+    monkeypatch.setattr(
+        reader, 'decode', lambda self, level: decoded.append(self) or decode(self, level)
+    )
+    given = [sources[0], Turned(sources[1], Turn.flip('horizontal')), *sources[2:]]
+    windows = Windows(torch.arange(4).repeat_interleave(6), torch.full((24, 2), 9), (16, 16))
+    found = SourceView(torch.zeros(4, 3, 75, 75), given, lambda pixels: pixels).cut(windows)
+    assert len(decoded) == len(set(decoded)) == 4
+    for image, source in enumerate(given):
+        expected = torch.from_numpy(source.window(9, 9, 16, 16)).permute(2, 0, 1)
+        assert all(torch.equal(patch, expected) for patch in found[6 * image : 6 * image + 6])

@@ -161,6 +161,28 @@ def test_windows_that_are_read_together_and_an_overview_decode_an_image_once(tmp
     np.testing.assert_array_equal(found[1], image[20:45, 30:50, ::-1])
 
 
+@pytest.mark.parametrize(
+    'options', [{}, dict(progressive=True), dict(subsampling=0), dict(exif=True), dict(grey=True)]
+)
+@pytest.mark.parametrize('trailing', [b'', b'more'], ids=['', 'trailing bytes'])
+def test_a_jpeg_has_the_same_pixels_with_imagecodecs_and_without(
+    options, trailing, tmp_path, monkeypatch
+):
+    path, options = tmp_path / 'a.jpg', dict(options)
+    image = Image.fromarray(noise(70, 90, 3))
+    if options.pop('grey', False):
+        image = image.convert('L')
+    if options.pop('exif', False):
+        options['exif'] = image.getexif()
+        options['exif'][0x0112] = 6
+    image.save(path, **options)
+    path.write_bytes(path.read_bytes() + trailing)
+    source = open_source(path)
+    found = source.window(-3, 5, 60, 60)
+    monkeypatch.setitem(sys.modules, 'imagecodecs', None)
+    np.testing.assert_array_equal(found, source.window(-3, 5, 60, 60))
+
+
 def test_a_cut_image_is_named(tmp_path):
     for kind in ('png', 'jpg'):
         path = tmp_path / f'a.{kind}'

@@ -269,3 +269,83 @@ def test_a_ratio_is_that_of_times_in_the_same_turn():
         for seconds in ([2.0, 6.0, 12.0], [1.0, 2.0, 3.0])
     )
     np.testing.assert_allclose(tool['ratio'](one, other), [2.2, 3, 3.8])
+
+
+LARGE = [
+    f'configs/dcn/{name}.py'
+    for name in (
+        'dcn-k10_1xb16-20e_large-images',
+        'downsampled_1xb16-20e_large-images',
+        'fine_1xb16-30e_megapixel-mnist',
+    )
+]
+
+
+@pytest.fixture
+def large_file(tmp_path):
+    path = tmp_path / 'image.npy'
+    np.save(path, np.random.default_rng(0).integers(0, 255, (1024, 1280), dtype=np.uint8))
+    return path
+
+
+def test_from_a_file_a_dcn_stands_beside_itself_in_memory_and_other_networks(tmp_path, large_file):
+    out = tmp_path / 'times.json'
+    options = ('--from-files', large_file, '--rounds', 2, '--device', 'cpu', '--out', out)
+    printed = run_tool(TOOL, *LARGE, *options)
+    rows = {(row['model'], row['way']): row for row in json.loads(out.read_text())}
+    assert list(rows) == [
+        ('dcn-k10', ''),
+        ('dcn-k10', 'read whole and shrunk'),
+        ('dcn-k10', 'coarse tower alone'),
+        ('downsampled', ''),
+        ('fine', ''),
+    ]
+    for row in rows.values():
+        assert row['file'] == 'image.npy' and row['shape'] == [1, 1024, 1280]
+        assert 0 < row['ms_10'] <= row['ms'] <= row['ms_90']
+        parts = sum(low for low, *_ in row['parts_ms'].values())
+        assert parts <= row['ms_90'] and row['peak_bytes'] > 0
+    assert rows['fine', '']['peak_bytes'] > 4 * 1024 * 1280
+    dcn = rows['dcn-k10', '']
+    assert list(dcn['parts_ms']) == [
+        'open',
+        'overview',
+        'coarse',
+        'select',
+        'windows',
+        'fine',
+        'head',
+    ]
+    assert len(dcn['time_over']) == 4
+    assert dcn['agreement']['same_cells'] and dcn['agreement']['equal_patches']
+    assert dcn['agreement']['logits_differ_by'] < 1e-5
+    assert 'image.npy, 1024×1280×1' in printed and 'fine' in printed.split('Ratios')[1]
+
+
+def test_what_needs_more_memory_than_is_free_is_not_run(tmp_path, large_file, monkeypatch):
+    from tools.analysis_tools import file_times
+
+    monkeypatch.setattr(file_times, 'free_memory', lambda: 10 * 1024 * 1280)
+    monkeypatch.setattr(file_times, 'peak_in_new_process', lambda *_: None)
+    out = tmp_path / 'times.json'
+    options = ('--from-files', large_file, '--rounds', 1, '--device', 'cpu', '--out', out)
+    printed = run_tool(TOOL, LARGE[0], LARGE[2], *options)
+    *dcn, fine = json.loads(out.read_text())
+    assert all('ms' in row for row in dcn) and 'ms' not in fine
+    assert fine['needed_bytes'] > 10 * 1024 * 1280
+    assert re.search(r'fine +needs \d+ GB', printed)
+    assert 'fine' not in printed.split('Ratios')[1]
+
+
+@pytest.mark.parametrize(
+    'options, sentence',
+    [
+        (('--shapes', '1x60x60'), '--shapes is not for --from-files: leave one of them out.'),
+        (('--training',), '--training is not for --from-files: leave one of them out.'),
+        (('--batch-sizes', 2), '--from-files times one image at a time: leave --batch-sizes out.'),
+        (('--device', 'cuda'), '--from-files runs on the CPU: pass --device cpu.'),
+    ],
+)
+def test_options_that_do_not_go_with_files_are_refused(options, sentence):
+    printed = run_tool(TOOL, CONFIGS[0], '--from-files', __file__, *options, code=2)
+    assert sentence in ' '.join(printed.split())

@@ -271,6 +271,20 @@ def test_figure_5_counts_and_costs_are_timed_on_the_device_that_is_named(tmp_pat
     assert f'{dcn["training_peak_bytes"] / 1e6:.1f}' in part and 'dcn-k8-hint' not in part
 
 
+def test_large_images_are_timed_from_their_files_and_a_training_is_watched(tmp_path):
+    run_tool(TOOL, 'large_images', '--quick', folder=tmp_path)
+    result = result_of(tmp_path, 'large_images')
+    found = {(row['file'], row['model'], row['way']) for row in result['timings']}
+    assert len(found) == 3 * 5
+    assert result['models']['dcn']['coarse_scale'] == 1 / 32
+    equal, logits, *_ = result['goals']
+    assert equal['met'] and logits['met'] and logits['found'] <= 1e-5
+    assert result['reading']['windows'] == 20 and result['reading']['windows_seconds'] > 0
+    assert len(result['soak']['checks']) == 20 and result['soak']['descriptors_more'] < 10
+    text = render(tmp_path / QUICK / 'results', 'large_images')
+    assert '| pyramid-1200.tif, 1200×1200 |' in text and '| dcn, coarse tower alone |' in text
+
+
 @pytest.mark.parametrize(
     'allotted, device, seen',
     [

@@ -15,6 +15,14 @@ reads all of the refined map; each model compiled by torch.compile, which takes 
 C++ compiler; and each model in ONNX Runtime, whose export takes up to a minute. The time in ONNX
 Runtime includes normalisation, because a graph takes raw images. Its memory is left out, because
 torch cannot see it.
+
+--from-files times each model from a file to the answer instead, opening and decoding included. A
+DCN whose preprocessor is LateNormalization reads an overview and its patches; beside it stand the
+same DCN on the pixels of the whole file in memory, and its coarse tower alone on the overview. A
+network whose test pipeline has LoadOverview reads the overview, and any other the whole file. What
+would need more memory than is free is not run, and the table says how much. The files are in the
+system's cache, so no time of a disk is in the figures. The memory is that of one prediction in a
+new process, above that of its packages and weights.
 """
 
 import argparse
@@ -48,13 +56,12 @@ from mmdcn.visualization.pictures import save
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tools.command_line import at_least, errors_as_messages, file_of
-from tools.output import names_of, print_table, times, write_json
+from tools.analysis_tools.file_times import time_files
+from tools.analysis_tools.steadiness import busy, variation
+from tools.command_line import at_least, errors_as_messages, existing_file, file_of
+from tools.output import names_of, print_table, spread, times, write_json
 
 VARIANTS = ('as-built', 'autograd', 'compiled', 'onnxruntime')
-# Largest 90th percentile / 10th percentile of times to rely on. On an idle machine, the models and
-# batches of docs/costs.md had at most 1.4.
-STEADY = 1.5
 
 
 class Row(NamedTuple):
@@ -84,11 +91,6 @@ class Measurement(NamedTuple):
     def per_image(self) -> np.ndarray:
         """Return milliseconds per image: 10th percentile, median and 90th percentile."""
         return 1000 * np.percentile(self.seconds, (10, 50, 90)) / self.batch
-
-    def variation(self) -> float:
-        """Return the 90th percentile of the times / the 10th percentile."""
-        low, high = np.percentile(self.seconds, (10, 90))
-        return high / low
 
 
 class InOnnxRuntime:
@@ -141,6 +143,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'first test images of the first config)',
     )
     parser.add_argument(
+        '--from-files',
+        type=existing_file,
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='time from these files to the answer, on the CPU; all files are in the cache of the '
+        'system, as after a first reading',
+    )
+    parser.add_argument(
         '--device', default=get_device(), help='device to run on (default here: %(default)s)'
     )
     parser.add_argument(
@@ -173,7 +184,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--out',
         type=file_of('.json'),
         metavar='FILE.json',
-        help='write all figures to this file, and a plot beside it',
+        help='write all figures to this file, and a plot beside it (none with --from-files)',
     )
     args = parser.parse_args(argv)
     for item in args.metrics:
@@ -186,6 +197,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.error(f'--metrics names {unknown}, but the models are {list(args.configs)}.')
     if 'onnxruntime' in args.variants and args.device != 'cpu':
         parser.error('--variants onnxruntime runs on the CPU: pass --device cpu.')
+    if args.from_files:
+        for option in ('shapes', 'training', 'variants', 'metrics'):
+            if getattr(args, option):
+                parser.error(f'--{option} is not for --from-files: leave one of them out.')
+        if args.batch_sizes != parser.get_default('batch_sizes'):
+            parser.error('--from-files times one image at a time: leave --batch-sizes out.')
+        if args.device != 'cpu':
+            parser.error('--from-files runs on the CPU: pass --device cpu.')
     return args
 
 
@@ -203,6 +222,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # else page faults of large maps take much of the measured time
     MMLogger.get_current_instance().setLevel('WARNING')
+    if args.from_files:
+        time_files(args.configs, args.from_files, args.rounds, args.out)
+        return
     configs = {name: read_config(path) for name, path in args.configs.items()}
     if args.shapes:
         largest = max(args.batch_sizes)
@@ -374,14 +396,9 @@ def report(
 
 def warning(measured: Sequence[Measurement]) -> str:
     """Say which times vary most, if these vary more than on an idle machine; else return ''."""
-    worst = max(measured, key=Measurement.variation)
-    if worst.variation() <= STEADY:
-        return ''
-    return (
-        f'The machine is busy: times of {worst.row.name} at batch {worst.batch} on images of '
-        f'{times(worst.shape)} vary by a factor of {worst.variation():.1f} between the 10th and '
-        f'the 90th percentile (more than {STEADY}), so do not rely on these times; run it again on '
-        'an idle machine.'
+    worst = max(measured, key=lambda one: variation(one.seconds))
+    return busy(
+        f'{worst.row.name} at batch {worst.batch} on images of {times(worst.shape)}', worst.seconds
     )
 
 
@@ -393,11 +410,6 @@ def known(value: int | None, divisor: float | None, form: str) -> str:
 def ratio(one: Measurement, other: Measurement) -> np.ndarray:
     """Return the 10th, 50th and 90th percentiles of the ratio of times in the same turn."""
     return np.percentile(one.seconds / other.seconds, (10, 50, 90))
-
-
-def spread(percentiles: np.ndarray) -> str:
-    low, median, high = percentiles
-    return f'{median:.2f} ({low:.2f}–{high:.2f})'
 
 
 def fastest(by_batch: dict[int, Measurement]) -> float:

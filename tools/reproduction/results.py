@@ -13,6 +13,8 @@ from tools.output import times
 CLUTTERS = {'fixed': 'fixed clutter', 'fresh': 'fresh clutter each epoch'}
 
 ONNX = 'onnxruntime'  # a variant of benchmark.py
+# Parts of the time of benchmark.py --from-files that prepare pixels
+_READING = ('open', 'overview', 'windows', 'read whole', 'shrink', 'read overview')
 
 # End of a config's name -> name of the dataset.
 _DATASETS = {
@@ -401,6 +403,65 @@ def _cost(result: dict) -> str:
     return '\n\n'.join(tables)
 
 
+def _large_images(result: dict) -> str:
+    reading, soak = result['reading'], result['soak']
+    return '\n\n'.join(
+        [
+            *(
+                _files_table(file, [row for row in result['timings'] if row['file'] == file])
+                for file in dict.fromkeys(row['file'] for row in result['timings'])
+            ),
+            'Median (10 % – 90 %) of the time from the file to the answer, with one thread and the '
+            'file in the cache of the system, and the median share of it that opens, reads, '
+            'decodes and shrinks. MB: peak of one prediction in a new process, without its '
+            'packages and weights.',
+            _markdown(
+                ['', 'wanted', 'found', ''],
+                [
+                    [
+                        each['goal'],
+                        each['wanted'],
+                        _found(each['found']),
+                        {True: 'met', False: 'missed', None: 'not known'}[each['met']],
+                    ]
+                    for each in result['goals']
+                ],
+            ),
+            f'Training step: batch {reading["batch"]}, {reading["threads"]} threads. '
+            f'{soak["steps"]:,} steps: small towers on {soak["files"]} small files.',
+        ]
+    )
+
+
+def _found(value: float | bool | None) -> str:
+    if value is None:
+        return '–'
+    return ('yes' if value else 'no') if isinstance(value, bool) else f'{value:.3g}'
+
+
+def _files_table(file: str, rows: Sequence[dict]) -> str:
+    size = _times(rows[0]['shape'][1:])
+    return _markdown(
+        [f'{file}, {size}', 'ms', 'reading, ms', 'MB', 'time over the DCN'],
+        [
+            [
+                ', '.join(filter(None, [row['model'], row['way']])),
+                *(
+                    [
+                        _between(row['ms_10'], row['ms'], row['ms_90']),
+                        f'{sum(row["parts_ms"].get(part, [0, 0, 0])[1] for part in _READING):.3g}',
+                        '–' if row['peak_bytes'] is None else f'{row["peak_bytes"] / 1e6:.1f}',
+                        _between(*row['time_over']['dcn']) if 'dcn' in row['time_over'] else '',
+                    ]
+                    if 'ms' in row
+                    else [f'needs {row["needed_bytes"] / 1e9:.0f} GB', '', '', '']
+                ),
+            ]
+            for row in rows
+        ],
+    )
+
+
 def _times_of(timings: Sequence[dict]) -> str:
     """Return a table with one row per model and one column per image size and batch."""
     found = {
@@ -497,6 +558,7 @@ _TABLES: dict[str, Callable[[dict], str]] = {
     'fig3': _fig3,
     'fig5': _fig5,
     'cost': _cost,
+    'large_images': _large_images,
 }
 
 
