@@ -9,8 +9,10 @@ STREET := data/street-numbers
 STREET_TOWERS := $(foreach tower,coarse-w25_1xb32-10e fine-w25_1xb32-5e,work_dirs/$(tower)_street-numbers/.trained)
 
 LARGE := data/large-images
-LARGE_CONFIG := configs/dcn/dcn-k10_1xb16-20e_large-images.py
-LARGE_RUN := work_dirs/$(basename $(notdir $(LARGE_CONFIG)))
+LARGE_CONFIGS := $(foreach model,dcn-k10_1xb16 downsampled_1xb16,configs/dcn/$(model)-8e_large-images.py)
+LARGE_FINE := fine_1xb64-2e_small-digits
+LARGE_SCENES := dcn-k3_1xb32-6e_small-scenes
+LARGE_RUNS := $(foreach config,$(LARGE_CONFIGS),work_dirs/$(basename $(notdir $(config)))/.trained)
 
 PY := .venv/bin/python
 # Threads that wait sleep: on a machine with other work, spinning costs a multiple.
@@ -56,19 +58,22 @@ work_dirs/%_street-numbers/.trained: | street-number-images
 street-number-images: setup
 	$(PY) tools/dataset_converters/make_street_numbers.py --out $(STREET) --train 20000 --extra 10000 --test 1000
 
-large-images: $(LARGE_RUN)/metrics.json  ## write TIFFs of up to 64 megapixels, train a DCN from them, print its error
-	@$(PY) -c 'import json; print("test error: %.1f %%" % (100 - json.load(open("$<"))["accuracy/top1"]))'
+large-images: $(LARGE_RUNS)  ## write TIFFs of up to 64 megapixels, train from them, print what was read
+	LARGE_IMAGES_ROOT=$(LARGE) $(PY_BUSY) tools/analysis_tools/files_read.py $(LARGE_CONFIGS) --out work_dirs/large_images.json
 
-$(LARGE_RUN)/metrics.json: $(LARGE_RUN)/.trained
-	LARGE_IMAGES_ROOT=$(LARGE) $(PY_BUSY) tools/test.py $(LARGE_CONFIG) $(LARGE_RUN)/epoch_20.pth --work-dir $(LARGE_RUN)/test --out $@ --out-item metrics
+work_dirs/dcn-k10_1xb16-8e_large-images/.trained: work_dirs/$(LARGE_SCENES)/.trained
+work_dirs/%_large-images/.trained: | large-image-files
+	LARGE_IMAGES_ROOT=$(LARGE) $(PY_BUSY) tools/train.py configs/dcn/$*_large-images.py --resume
+	touch $@
 
-$(LARGE_RUN)/.trained: | large-image-files
-	LARGE_IMAGES_ROOT=$(LARGE) $(PY_BUSY) tools/train.py $(LARGE_CONFIG) --work-dir $(LARGE_RUN) --resume
+work_dirs/$(LARGE_SCENES)/.trained: work_dirs/$(LARGE_FINE)/.trained
+work_dirs/%_small-scenes/.trained work_dirs/%_small-digits/.trained: | data
+	$(PY_BUSY) tools/train.py configs/dcn/$(notdir $(@D)).py --resume
 	touch $@
 
 .PHONY: large-image-files
 large-image-files: data
-	$(PY) tools/dataset_converters/make_large_images.py --out $(LARGE) --data-root $(MNIST)
+	$(PY) tools/dataset_converters/make_large_images.py --out $(LARGE) --data-root $(MNIST) --train 1200
 
 # A process a CPU, each with one thread: small operators gain nothing from more. A file's tests
 # stay in one process, which makes what they share once.

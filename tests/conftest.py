@@ -86,3 +86,18 @@ def street_numbers_root(tmp_path_factory) -> str:
         1,
     )
     return str(root)
+
+
+@pytest.fixture(scope='session')
+def large_images_root(tmp_path_factory, mnist_root) -> str:
+    """TIFFs of unlike sizes, as small as five digits allow, one of each class in a split."""
+    from .tools.running import run_tool  # which imports from here
+
+    root = tmp_path_factory.mktemp('large-images')
+    counts = [f'--{split}=10' for split in ('train', 'val', 'test')]
+    run_tool(
+        'tools/dataset_converters/make_large_images.py',
+        *('--out', root, '--data-root', mnist_root, '--workers', 1),
+        *('--smallest', 560, '--largest', 700, *counts),
+    )
+    return str(root)

@@ -1,5 +1,6 @@
 """Megapixel MNIST: five digits on a large canvas."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,6 @@ from mmdcn.registry import DATASETS
 from .mnist_canvas import DIGIT_SIZE, SPLITS, MNISTCanvas, box_at
 
 NUM_DIGITS = 5
-NUM_OF_LABEL = 3  # digits that have the label, so that it is the majority
 NUM_PATTERNS = 50
 STEEPEST = np.pi / 2.5  # largest angle of a line
 MIRRORED = 0.44  # share of second lines that are mirrored
@@ -41,7 +41,7 @@ class MegapixelMNIST(MNISTCanvas):
     order. (seed, split) fixes the labels and the patterns of the noise, so each split has its own.
     ``'train'`` and ``'trainval'`` have 5,000 images, ``'val'`` and ``'test'`` have 1,000.
 
-    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, a (5, 4) float32 array
+    A sample has ``img`` (H, W) uint8, ``gt_label`` and ``gt_bboxes``, an (n, 4) float32 array
     with the (x1, y1, x2, y2) of all digits' 28×28 windows, those of the label first.
 
     Args:
@@ -51,6 +51,7 @@ class MegapixelMNIST(MNISTCanvas):
             the training file), ``'trainval'`` (both) or ``'test'``.
         canvas_size: Height and width of the image, in pixels.
         num_noise: Pieces of noise per image.
+        num_digits: Digits per image, an odd number. More than half have the label.
         seed: Chooses labels, digits, places and noise.
         regenerate: Draw new digits, places and noise for each image in each epoch; its label and
             the 50 patterns stay. This is an augmentation and not the papers' protocol. It needs
@@ -64,11 +65,6 @@ class MegapixelMNIST(MNISTCanvas):
             an option is out of range.
     """
 
-    # On a grid of 28-pixel windows a digit touches at most four. Four digits touch 16 of the 5×5
-    # windows, so there is always room for the fifth digit.
-    least_canvas = 5 * DIGIT_SIZE
-    must_hold = 'five digits however the first four lie'
-
     def __init__(
         self,
         *,
@@ -76,13 +72,22 @@ class MegapixelMNIST(MNISTCanvas):
         split: str = 'train',
         canvas_size: int = 1500,
         num_noise: int = 50,
+        num_digits: int = NUM_DIGITS,
         seed: int = 0,
         regenerate: bool = False,
         **kwargs: Any,
     ) -> None:
         if num_noise < 0:
             raise self._refusal('num_noise', f'must be at least 0, got {num_noise}.')
+        if num_digits < 1 or num_digits % 2 == 0:
+            raise self._refusal('num_digits', f'must be 1, 3, 5 or so on, got {num_digits}.')
         self.num_noise = num_noise
+        self.num_digits = num_digits
+        # On a grid of 28-pixel windows a digit touches at most four, so the last digit has room in
+        # one of 4n - 3. A piece of noise needs 3×3.
+        windows = max(3, math.ceil(math.sqrt(4 * num_digits - 3)))
+        self.least_canvas = windows * DIGIT_SIZE
+        self.must_hold = f'{num_digits} digits however the others lie'
         super().__init__(
             data_root=data_root,
             split=split,
@@ -127,10 +132,10 @@ class MegapixelMNIST(MNISTCanvas):
                 enlarges its 28×28 pixels to that.
 
         Returns:
-            tuple: The pieces of noise, and the five digits, those of the label first.
+            tuple: The pieces of noise, and the digits, those of the label first.
         """
         digits = self._draw_digits(rng, label)
-        places = _draw_places(rng, canvas, size)
+        places = _draw_places(rng, canvas, size, self.num_digits)
         height, width = canvas
         noise = rng.integers(
             (0, size, size), (NUM_PATTERNS, height - size, width - size), size=(num_noise, 3)
@@ -156,21 +161,22 @@ class MegapixelMNIST(MNISTCanvas):
         return canvas, [box_at(top, left) for _, top, left in digits]
 
     def _draw_digits(self, rng: np.random.Generator, label: int) -> np.ndarray:
-        """Draw three digits of the label and two others, as places in the split."""
+        """Draw more than half of the digits of the label, then others, as places in the split."""
+        majority = self.num_digits // 2 + 1
         start, end = self._label_ends[label : label + 2]
-        same = rng.integers(start, end, size=NUM_OF_LABEL)
-        others = rng.integers(len(self._digits) - (end - start), size=NUM_DIGITS - NUM_OF_LABEL)
+        same = rng.integers(start, end, size=majority)
+        others = rng.integers(len(self._digits) - (end - start), size=self.num_digits - majority)
         others[others >= start] += end - start
         return self._by_label[np.concatenate((same, others))]
 
 
 def _draw_places(
-    rng: np.random.Generator, canvas: tuple[int, int], size: int
+    rng: np.random.Generator, canvas: tuple[int, int], size: int, number: int
 ) -> list[tuple[int, int]]:
     """Draw the digits' (top, left), and draw each again until it overlaps no earlier digit."""
     height, width = canvas
     places: list[tuple[int, int]] = []
-    while len(places) < NUM_DIGITS:
+    while len(places) < number:
         top, left = rng.integers((height - size + 1, width - size + 1)).tolist()
         if all(max(abs(top - y), abs(left - x)) >= size for y, x in places):
             places.append((top, left))

@@ -67,6 +67,20 @@ def test_digits_are_those_of_the_split(splits, mnist_root, split, first, last):
             assert window.tobytes() in digits
 
 
+@pytest.mark.parametrize('number, least', [(1, 84), (3, 84), (7, 140)])
+def test_more_than_half_of_any_odd_number_of_digits_have_the_label(mnist_root, number, least):
+    digits, labels = digits_of(mnist_root, 't10k', 10000), labels_of(mnist_root, 't10k')
+    options = dict(data_root=mnist_root, split='test', num_digits=number, num_noise=2)
+    dataset = MegapixelMNIST(canvas_size=least, **options)
+    for index in range(5):
+        sample = dataset[index]
+        shown = [label_of(window, digits, labels) for window in windows(sample)]
+        same = [label == sample['gt_label'] for label in shown]
+        assert same == [True] * (number // 2 + 1) + [False] * (number // 2)
+    with pytest.raises(ValueError, match=f'at least {least} pixels'):
+        MegapixelMNIST(canvas_size=least - 1, **options)
+
+
 @pytest.mark.parametrize('size', [140, 200])
 def test_digits_lie_within_the_image_and_do_not_overlap(mnist_root, size):
     dataset = small(mnist_root, split='test', canvas_size=size)
@@ -247,8 +261,10 @@ print('digest', hashlib.md5(dataset[123]['img'].tobytes()).hexdigest())
     'option, value, message',
     [
         ('split', 'training', r"one of \['train', 'val', 'trainval', 'test'\], got 'training'"),
-        ('canvas_size', 139, 'must hold five digits .*, at least 140 pixels, got 139'),
+        ('canvas_size', 139, 'must hold 5 digits .*, at least 140 pixels, got 139'),
         ('num_noise', -1, 'must be at least 0, got -1'),
+        ('num_digits', 4, 'must be 1, 3, 5 or so on, got 4'),
+        ('num_digits', -1, 'must be 1, 3, 5 or so on, got -1'),
         ('seed', -2, 'must be at least 0, got -2'),
     ],
 )

@@ -10,6 +10,6 @@ model = dict(
     fine=dict(type='MegapixelMNISTFine', enlarged=4),
     neck=dict(type='SwapRefine'),
     head=dict(type='GlobalSumPoolHead', num_classes=10, in_channels=64),
-    losses=dict(hint=dict(type='HintLoss', loss_weight=0.01)),
+    losses=dict(hint=dict(type='HintLoss', loss_weight=0.02)),
     data_preprocessor=dict(type='LateNormalization', mean=[0.], std=[255.], num_classes=10),
 )

@@ -1,6 +1,0 @@
-_base_ = [
-    '../_base_/models/large_images_dcn.py',
-    '../_base_/datasets/large_images.py',
-    '../_base_/schedules/large_images_20e.py',
-    '../_base_/default_runtime.py',
-]
