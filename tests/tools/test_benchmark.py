@@ -274,8 +274,8 @@ def test_a_ratio_is_that_of_times_in_the_same_turn():
 LARGE = [
     f'configs/dcn/{name}.py'
     for name in (
-        'dcn-k10_1xb16-20e_large-images',
-        'downsampled_1xb16-20e_large-images',
+        'dcn-k10_1xb16-8e_large-images',
+        'downsampled_1xb16-8e_large-images',
         'fine_1xb16-30e_megapixel-mnist',
     )
 ]
