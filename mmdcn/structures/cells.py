@@ -44,6 +44,7 @@ class Cells:
         self.budgets = budgets
         self.weights = weights
         self._parts: tuple[Cells, ...] = ()
+        self._counts: list[int] = []
         self._shape = shape
         self._image = image
 
@@ -79,9 +80,17 @@ class Cells:
                 'torch.jit.trace cannot follow budgets that differ from image to image: choose '
                 'TopKSelector.'
             )
-        places = torch.arange(ranked.size(1), device=ranked.device)
-        image, rank = (places < budgets.unsqueeze(1)).nonzero().unbind(dim=1)
-        return cls(ranked[image, rank], grid, image=image, budgets=budgets)
+        if torch.compiler.is_exporting():  # with no value to know
+            places = torch.arange(ranked.size(1), device=ranked.device)
+            image, rank = (places < budgets.unsqueeze(1)).nonzero().unbind(dim=1)
+            return cls(ranked[image, rank], grid, image=image, budgets=budgets)
+        counts = budgets.tolist()
+        image = torch.repeat_interleave(budgets, output_size=sum(counts))
+        before = budgets.cumsum(0) - budgets
+        rank = torch.arange(sum(counts), device=ranked.device) - before[image]
+        cells = cls(ranked[image, rank], grid, image=image, budgets=budgets)
+        cells._counts = counts
+        return cells
 
     @classmethod
     def join(cls, parts: Sequence['Cells']) -> 'Cells':
@@ -149,7 +158,7 @@ class Cells:
         """Return the rows of each image: (P, ...) -> (N, k, ...), or N tensors (budget, ...)."""
         if self.budgets is None:
             return self.group(rows)  # type: ignore[return-value]
-        return rows.split(self.budgets.tolist())
+        return rows.split(self._counts or self.budgets.tolist())
 
     def divide(self, rows: torch.Tensor) -> Sequence[torch.Tensor]:
         """Return the rows of each part: (P, ...) -> (rows of the part, ...)."""

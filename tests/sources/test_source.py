@@ -205,7 +205,7 @@ def test_a_kept_overview_is_made_once_for_each_scale(beside, tmp_path, reads):
             np.testing.assert_array_equal(overview, shrunk(image[..., ::-1], scale))
     assert len(reads) == 2
     folder = tmp_path if beside else cache
-    kept = [file for file in folder.iterdir() if file.suffix == '.npy']
+    kept = [file for file in folder.iterdir() if file.suffix == '.overview']
     assert sorted(np.load(file).shape for file in kept) == [(32, 39, 3), (65, 78, 3)]
     assert all(file.name.startswith('image.tif.') for file in kept)
 
@@ -240,7 +240,7 @@ def test_a_broken_kept_overview_is_made_anew(broken, tmp_path, reads):
     image = noise(H, W, 3)
     path = written(tmp_path, '.tif', image).path
     open_source(path, cache=True).overview(0.5)
-    (kept,) = tmp_path.glob('*.npy')
+    (kept,) = tmp_path.glob('*.overview')
     whole = kept.read_bytes()
     if broken == 'cut':
         broken = whole[:-3]

@@ -72,30 +72,31 @@ class Reads:
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Record what all sources read inside of a ``with`` block."""
-        overview, window = FileSource.overview, FileSource.window
+        overview, windows = FileSource.overview, FileSource.windows
 
         def recorded_overview(source: FileSource, scale: float) -> np.ndarray:
             found = overview(source, scale)
             self.overviews += found.shape[0] * found.shape[1]
             return found
 
-        def recorded_window(
-            source: FileSource, top: int, left: int, height: int, width: int
-        ) -> np.ndarray:
-            bottom, right = min(top + height, source.size[0]), min(left + width, source.size[1])
-            self.windows.append(Window(source.path, max(top, 0), max(left, 0), bottom, right))
-            return window(source, top, left, height, width)
+        def recorded_windows(
+            source: FileSource, corners: Sequence[tuple[int, int]], height: int, width: int
+        ) -> list[np.ndarray]:
+            for top, left in corners:
+                bottom, right = min(top + height, source.size[0]), min(left + width, source.size[1])
+                self.windows.append(Window(source.path, max(top, 0), max(left, 0), bottom, right))
+            return windows(source, corners, height, width)
 
-        FileSource.overview, FileSource.window = (  # type: ignore[method-assign]
+        FileSource.overview, FileSource.windows = (  # type: ignore[method-assign]
             recorded_overview,
-            recorded_window,
+            recorded_windows,
         )
         try:
             yield
         finally:
-            FileSource.overview, FileSource.window = (  # type: ignore[method-assign]
+            FileSource.overview, FileSource.windows = (  # type: ignore[method-assign]
                 overview,
-                window,
+                windows,
             )
 
 
