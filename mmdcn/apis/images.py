@@ -10,7 +10,7 @@ from mmpretrain.structures import DataSample
 from PIL import Image
 
 from mmdcn.datasets.transforms.loading import beyond_the_limit
-from mmdcn.datasets.transforms.overview import check_turns
+from mmdcn.datasets.transforms.overview import check_transforms
 from mmdcn.registry import TRANSFORMS
 from mmdcn.sources import SUFFIXES
 
@@ -88,7 +88,7 @@ class ReadingPipeline:
             loaders = [TRANSFORMS.build(dict(type=kind))]
         self.reads_in_part = getattr(loaders[0], 'reads_in_part', False)
         if self.reads_in_part:
-            check_turns(transforms)
+            check_transforms(transforms)
         self._others = [transform for transform in transforms if not _is_loader(transform)]
         self._read = ReadImage(loaders[0], channels)
 

@@ -26,7 +26,7 @@ from rich.progress import track
 from mmdcn.deployment import BACKENDS, predictions
 from mmdcn.models.fitting import input_channels
 from mmdcn.models.heads.sequence_head import number_of
-from mmdcn.structures import full_size
+from mmdcn.structures import full_size, source_of
 from mmdcn.utils.build import scope_of
 from mmdcn.utils.checkpoint import load_weights, read_checkpoint
 from mmdcn.visualization.patches import draw_patches
@@ -210,7 +210,7 @@ class DCNInferencer(BaseInferencer):
         places = defaultdict(list)
         for place, data in enumerate(inputs):
             image, sample = data['inputs'], data['data_samples']
-            in_part = hasattr(sample.get('img_path'), 'source')
+            in_part = source_of(sample) is not None
             places[image.shape, full_size(sample, image), in_part].append(place)
         samples = [None] * len(inputs)
         for together in places.values():

@@ -5,7 +5,7 @@ from .cells import Cells
 from .feature_map import last_map
 from .glance import ChangedMap, Glance, Measured
 from .ragged import Ragged, join, parts_of, stack
-from .source_view import SourceView, full_size, sources_of
+from .source_view import SourceView, full_size, source_of, sources_of
 from .view import PixelView, View, resize_to, shrink, shrunk_size
 from .windows import Windows
 
@@ -28,6 +28,7 @@ __all__ = [
     'resize_to',
     'shrink',
     'shrunk_size',
+    'source_of',
     'sources_of',
     'stack',
 ]

@@ -1,6 +1,7 @@
 """Cells chosen in feature maps."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -98,8 +99,8 @@ class Cells:
         if len(parts) == 1:
             return parts[0]
         counts = [part.images for part in parts]
-        first = torch.tensor([0, *counts]).cumsum(0).tolist()
-        image = torch.cat([part.image + start for part, start in zip(parts, first, strict=False)])
+        starts = accumulate(counts, initial=0)
+        image = torch.cat([part.image + start for part, start in zip(parts, starts, strict=False)])
         budgets, shape = None, (sum(counts), parts[0]._shape[1])
         if any(part.budgets is not None or part._shape[1] != shape[1] for part in parts):
             budgets = torch.cat([part._each_budget() for part in parts])

@@ -84,8 +84,6 @@ class Glance(NamedTuple):
             return features_of(self.refined)
         change = self.cells.divide(self.fine - self.cells.gather(self.coarse))
         parts = list(map(ChangedMap, self.kept, self.cells.parts, change))
-        return (
-            parts[0]
-            if len(parts) == 1
-            else Ragged(parts, [part.images for part in self.cells.parts])
-        )
+        if len(parts) == 1:
+            return parts[0]
+        return Ragged(parts, [part.images for part in self.cells.parts])

@@ -128,21 +128,26 @@ def sources_of(data_samples: Sequence[DataSample] | None, scale: float) -> list[
     Raises:
         ValueError: Only some of the samples have sources, or their overviews are of another scale.
     """
-    paths = [sample.get('img_path') for sample in data_samples or []]
-    lacking = [not hasattr(path, 'source') for path in paths]
-    if all(lacking):
+    samples = data_samples or []
+    sources = [source_of(sample) for sample in samples]
+    if all(source is None for source in sources):
         return None
-    if any(lacking):
+    if any(source is None for source in sources):
         raise ValueError(
             'A batch mixes images that LoadOverview has loaded with others: load all in one way.'
         )
-    for path in paths:
-        if path.scale != scale:
+    for sample in samples:
+        if sample.img_path.scale != scale:
             raise ValueError(
-                f'LoadOverview(scale={path.scale}) and DCNClassifier(coarse_scale={scale}) must be '
-                'equal: set both to one scale.'
+                f'LoadOverview(scale={sample.img_path.scale}) and '
+                f'DCNClassifier(coarse_scale={scale}) must be equal: set both to one scale.'
             )
-    return [path.source for path in paths]
+    return sources
+
+
+def source_of(sample: DataSample) -> Any:
+    """Return the source of an image that ``LoadOverview`` has loaded, or None of another one."""
+    return getattr(sample.get('img_path'), 'source', None)
 
 
 def full_size(sample: DataSample, image: torch.Tensor) -> tuple[int, int]:
@@ -152,7 +157,7 @@ def full_size(sample: DataSample, image: torch.Tensor) -> tuple[int, int]:
         sample: The data sample.
         image: What the network got of it, (C, H, W): the image or its overview.
     """
-    source = getattr(sample.get('img_path'), 'source', None)
+    source = source_of(sample)
     return tuple(image.shape[-2:]) if source is None else source.size  # type: ignore[return-value]
 
 

@@ -63,29 +63,20 @@ def runs(page: Path) -> bool:
     return any(block.mark == 'run' for block in blocks(page))
 
 
-def make_photos(folder: Path) -> None:
-    """Make two of each class for training and for validation."""
+def make_images(folder: Path, kind: str, *sizes: tuple[int, int]) -> None:
+    """Make an image of each size, for each class, for training and for validation."""
     generator = np.random.default_rng(0)
     for subset in ('train', 'val'):
         for name in ('good', 'scratched'):
-            photos = folder / subset / name
-            photos.mkdir(parents=True)
-            for index in range(2):
-                pixels = generator.integers(0, 256, (384, 512, 3), dtype=np.uint8)
-                Image.fromarray(pixels).save(photos / f'{index}.png')
-
-
-def make_scans(folder: Path) -> None:
-    """Make two of each class, of unlike sizes."""
-    generator = np.random.default_rng(0)
-    for subset in ('train', 'val'):
-        for name in ('good', 'scratched'):
-            scans = folder / subset / name
-            scans.mkdir(parents=True)
-            for index in range(2):
-                size = (1600 + 100 * index, 1800, 3)
-                pixels = generator.integers(0, 256, size, dtype=np.uint8)
-                tifffile.imwrite(scans / f'{index}.tif', pixels, tile=(256, 256), photometric='rgb')
+            images = folder / subset / name
+            images.mkdir(parents=True)
+            for index, size in enumerate(sizes):
+                pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
+                path = images / f'{index}.{kind}'
+                if kind == 'tif':
+                    tifffile.imwrite(path, pixels, tile=(256, 256), photometric='rgb')
+                else:
+                    Image.fromarray(pixels).save(path)
 
 
 @pytest.mark.parametrize('page', [page for page in PAGES if runs(page)], ids=lambda page: page.stem)
@@ -94,9 +85,9 @@ def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, mnist_root)
     monkeypatch.syspath_prepend(tmp_path)  # as the working folder is, where a user runs Python
     for name in ('checkpoints', 'configs', 'demo'):
         Path(name).symlink_to(ROOT / name)
-    make_photos(Path('data', 'parts'))
+    make_images(Path('data', 'parts'), 'png', (384, 512), (384, 512))
     if page.stem == 'large_images':
-        make_scans(Path('data', 'scans'))
+        make_images(Path('data', 'scans'), 'tif', (1600, 1800), (1700, 1800))
     Path('data', 'mnist').symlink_to(mnist_root)
     names = {'__name__': '__main__'}
     for block in blocks(page):

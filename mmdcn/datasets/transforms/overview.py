@@ -128,7 +128,7 @@ class LoadOverview(BaseTransform):
         while frame is not None:
             pipeline = frame.f_locals.get('self')
             if isinstance(pipeline, Compose):
-                self._of_8_bits += check_turns(pipeline.transforms)
+                self._of_8_bits += check_transforms(pipeline.transforms)
             frame = frame.f_back
         self._checked = True
 
@@ -200,7 +200,7 @@ def _turn(results: dict, turn: Turn) -> None:
         results['gt_bboxes'] = turn.boxes(results['gt_bboxes'], size)
 
 
-def check_turns(transforms: Iterable[Callable]) -> list[str]:
+def check_transforms(transforms: Iterable[Callable]) -> list[str]:
     """Check that all transforms of a pipeline with :class:`LoadOverview` fit it.
 
     Returns:

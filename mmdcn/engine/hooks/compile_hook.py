@@ -12,6 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 
+from mmdcn.structures import source_of
+
 
 class CompileHook(Hook):
     """Compiles a model's ``loss`` by ``torch.compile`` after the first batch.
@@ -41,7 +43,7 @@ class CompileHook(Hook):
         if 'loss' in vars(model):
             return
         samples = data_batch['data_samples'] if data_batch else []
-        if any(hasattr(sample.get('img_path'), 'source') for sample in samples):
+        if any(source_of(sample) is not None for sample in samples):
             raise ValueError(
                 'torch.compile cannot follow a DCN that reads its patches from files: train '
                 'without compiling.'

@@ -144,7 +144,7 @@ class DCNClassifier(BaseClassifier):
         return Glance(
             coarse,
             join(saliency),
-            None if entropy[0] is None else torch.cat(entropy),
+            None if entropy[0] is None else join(entropy),
             cells,
             windows,
             fine,
